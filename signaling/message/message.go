@@ -1,0 +1,86 @@
+// Package message has the JSON messages of the room protocol, as they are on
+// the wire: one JSON object per WebSocket text message, told apart by "type".
+//
+// Both ends are strangers to each other: unknown fields and unknown types are
+// ignored by everyone, and the ids in a message are whatever a peer has chosen.
+package message
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Type is the value of a message's "type" member.
+type Type string
+
+// The messages of mesh rooms.
+const (
+	Join         Type = "join"
+	RoomPeers    Type = "room_peers"
+	PeerJoined   Type = "peer_joined"
+	PeerLeft     Type = "peer_left"
+	Offer        Type = "offer"
+	Answer       Type = "answer"
+	ICECandidate Type = "ice_candidate"
+	Error        Type = "error"
+)
+
+// MaxSize is the largest message in bytes that we send or accept; some servers
+// in the field close the socket above it.
+const MaxSize = 1 << 20
+
+// Description is an SDP offer or answer, as JSON.stringify gives a browser's
+// RTCSessionDescription.
+type Description struct {
+	Type string `json:"type"`
+	SDP  string `json:"sdp"`
+}
+
+// Candidate is an ICE candidate, as JSON.stringify gives a browser's
+// RTCIceCandidate. The members that may be null are pointers.
+type Candidate struct {
+	Candidate        string  `json:"candidate"`
+	SDPMid           *string `json:"sdpMid"`
+	SDPMLineIndex    *uint16 `json:"sdpMLineIndex"`
+	UsernameFragment *string `json:"usernameFragment"`
+}
+
+// Message is any message of the protocol. Which members are set depends on
+// Type; Target is set on the way to a server, From on the way from it.
+type Message struct {
+	Type   Type     `json:"type"`
+	PeerID string   `json:"peer_id,omitempty"`
+	RoomID string   `json:"room_id,omitempty"`
+	Peers  []string `json:"peers,omitzero"`
+	Target string   `json:"target,omitempty"`
+	From   string   `json:"from,omitempty"`
+
+	Offer     *Description `json:"offer,omitempty"`
+	Answer    *Description `json:"answer,omitempty"`
+	Candidate *Candidate   `json:"candidate,omitempty"`
+
+	// Code and Text are a server's reason in an error message.
+	Code string `json:"code,omitempty"`
+	Text string `json:"message,omitempty"`
+}
+
+// ErrMalformed is wrapped by what Parse returns for input that is no message.
+var ErrMalformed = errors.New("malformed message")
+
+// Parse reads one message. It accepts every JSON object with a non-empty string
+// "type", known or not, and returns an error that wraps ErrMalformed for
+// anything else, a known member of the wrong JSON type included.
+func Parse(b []byte) (Message, error) {
+	var m Message
+	if len(b) > MaxSize {
+		return m, fmt.Errorf("%w: %d bytes, more than %d", ErrMalformed, len(b), MaxSize)
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if m.Type == "" {
+		return Message{}, fmt.Errorf("%w: no type", ErrMalformed)
+	}
+	return m, nil
+}

@@ -1,0 +1,146 @@
+// Package signaling has what it means to be in a room with other participants,
+// whatever protocol the room speaks: a Room gives Events, one after the other.
+//
+// Each kind of room is a folder below this one (mesh, and later sfu, whep, dump
+// and others) that implements Room and passes the suite in roomtest. A dump of
+// packets is a room that has already happened: the recorder can't tell.
+package signaling
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+)
+
+// Errors that Dial-like functions of the kinds of room and Room.Next wrap, so
+// that a caller can tell them apart with errors.Is.
+var (
+	// ErrJoin means that the room could not be joined: the server can't be
+	// reached, refused us, did not answer in time, or does not speak the
+	// protocol.
+	ErrJoin = errors.New("cannot join the room")
+	// ErrLost means that the room was joined, then lost, and that all
+	// attempts to come back have failed.
+	ErrLost = errors.New("the connection to the room is lost")
+)
+
+// Room is a place with participants. It is joined when it is made, and left by
+// Close.
+//
+// One goroutine calls Next; Close may be called by any, more than once, and
+// makes a waiting Next return io.EOF.
+type Room interface {
+	// Next waits for what happens next and returns it. When nothing has
+	// happened by deadline, it returns an Event of kind Tick whose Time is not
+	// before deadline; the zero deadline never comes. When an event and the
+	// deadline are both due, the event comes first. Events come in the order
+	// of their Time.
+	//
+	// The error is io.EOF when the room is over (a dump has ended, Close was
+	// called), ctx's error when ctx is done, and else wraps ErrLost. After
+	// an error every further call returns an error. Events that had arrived
+	// before the room was lost or over are returned before the error.
+	Next(ctx context.Context, deadline time.Time) (Event, error)
+
+	// Close leaves the room and ends every goroutine that belongs to it before
+	// it returns.
+	Close() error
+}
+
+// EventKind tells what an Event is about, and thereby which fields it has set.
+type EventKind uint8
+
+// The kinds of event. Time is set in all of them.
+const (
+	// Tick: the deadline given to Next has come.
+	Tick EventKind = iota
+	// Joined: Participant is in the room, or was when we came.
+	Joined
+	// Left: Participant has left the room. Every track of theirs has had its
+	// TrackEnded before.
+	Left
+	// TrackStarted: Track exists, and packets may come. It comes before the
+	// first packet of the track, which may be much later or never.
+	TrackStarted
+	// TrackEnded: no packet of Track will come after this.
+	TrackEnded
+	// PacketArrived: Packet of Track has arrived. The receiver of the event
+	// owns Packet.
+	PacketArrived
+	// Reported: Track's sender has sent Report.
+	Reported
+)
+
+// Event is one thing that happened in a room. It is a value without
+// allocations of its own, since there is one for each packet.
+type Event struct {
+	Kind EventKind
+	// Time is when it happened, stamped once, where it entered the program.
+	// For a packet it equals Packet.Arrival.
+	Time time.Time
+	// Participant is the id that the participant chose: untrusted. Set in
+	// Joined and Left.
+	Participant string
+	// Track is set in TrackStarted, TrackEnded, PacketArrived and Reported.
+	Track *Track
+	// Packet is set in PacketArrived. Its payload type is one of Track.Codecs.
+	Packet *media.Packet
+	// Report is set in Reported.
+	Report SenderReport
+}
+
+// SenderReport is what a sender says about its clocks (RFC 3550 §6.4.1): that
+// RTP timestamp RTP was the instant NTP on its wall clock.
+type SenderReport struct {
+	// NTP is the 64-bit NTP timestamp: seconds since 1900 in 32.32 fixed
+	// point. 0 when the sender has no wall clock.
+	NTP uint64
+	// RTP is the same instant in the track's RTP timestamps.
+	RTP uint32
+}
+
+// Track is one track that a participant sends. It is made by the room and does
+// not change after its TrackStarted, so it may be read by any goroutine; its
+// address is its identity.
+type Track struct {
+	// Participant, Stream (the MediaStream id) and ID (the track's id, of
+	// MSID, RFC 8830) are the sender's words: untrusted. Stream and ID may be
+	// empty.
+	Participant, Stream, ID string
+	// Connection numbers the connections to all participants, from 1: two
+	// tracks of one participant with different Connection came by different
+	// peer connections, and nothing of one continues in the other.
+	Connection int
+	// SSRC is the synchronization source that the track began with.
+	SSRC uint32
+	// Kind is audio or video.
+	Kind media.Kind
+	// Codecs gives the codec of each payload type the sender may use in this
+	// track. It does not list retransmission (RTX), FEC or other payload
+	// types whose packets never reach an event.
+	Codecs map[uint8]media.Codec
+	// AbsCaptureTime is the id of the header extension that carries the
+	// capture time of a frame, or 0 when it is not negotiated.
+	AbsCaptureTime uint8
+	// Retransmits is set when the sender answers Feedback.Nack for this track.
+	Retransmits bool
+	// Feedback reaches the sender. It is nil when nobody is there to answer,
+	// as in a dump.
+	Feedback Feedback
+}
+
+// Feedback asks the sender of a track for something. Its methods do not block,
+// may be called by any goroutine, and promise nothing: a request may be lost.
+type Feedback interface {
+	// RequestKeyframe asks for a keyframe, by PLI or FIR as negotiated
+	// (RFC 4585 §6.3.1, RFC 5104 §4.3.1).
+	RequestKeyframe()
+	// Nack asks for the packets with these sequence numbers to be sent again
+	// (RFC 4585 §6.2.1). It does not keep the slice.
+	Nack(sequenceNumbers []uint16)
+	// RoundTrip gives the latest measured round-trip time, or 0 when it is
+	// not known.
+	RoundTrip() time.Duration
+}
