@@ -1,0 +1,64 @@
+package recorder
+
+import "time"
+
+// Limits on what a room can make a session hold. What goes beyond is counted,
+// logged once and left out.
+const (
+	// MaxIDLength is the longest participant's id, in bytes, that is recorded.
+	MaxIDLength = 1024
+	// MaxParticipants is how many different ids a session takes in.
+	MaxParticipants = 1000
+	// MaxStays is how many times a participant can come back with an entry of
+	// its own in the manifest; more lengthen the last one.
+	MaxStays = 100
+	// MaxTracks is how many live tracks one participant can have.
+	MaxTracks = 32
+	// MaxFiles is how many files one session writes.
+	MaxFiles = 10_000
+	// MaxGaps is how many gaps and sizes the manifest lists for a track; more
+	// are added to the last one.
+	MaxGaps = 1000
+	// MaxHeldFrames and MaxHeldBytes bound what one recording holds back to
+	// put its tracks in order.
+	MaxHeldFrames = 2048
+	MaxHeldBytes  = 16 << 20
+)
+
+// The periods and waits that a session lives by, all in event time.
+const (
+	// StatusInterval is the time between two calls of Config.OnStatus.
+	StatusInterval = time.Second
+
+	// reorderWait is how long a missing packet is waited for when nobody can
+	// be asked to send it again: it can only be late.
+	reorderWait = time.Second
+	// maxHold is how long a frame is held back, at most, for an earlier one
+	// of another track; a quarter of a short chunk is less.
+	maxHold = 250 * time.Millisecond
+	// linger is how long a recording without tracks stays open for the next
+	// track of the same connection.
+	linger = 2 * time.Second
+
+	// keyframeRetry is when an unanswered request for a keyframe is repeated;
+	// it doubles up to keyframeRetryMax.
+	keyframeRetry    = 200 * time.Millisecond
+	keyframeRetryMax = 2 * time.Second
+	// unheardRequests is how many requests go out while no packet comes.
+	unheardRequests = 6
+	// cueInterval is how long a video may go without a keyframe, and thereby
+	// without a place to seek to, before one is asked for.
+	cueInterval = 10 * time.Second
+
+	// audioPause and videoPause are how long a track must be silent for the
+	// manifest to call it a pause. A shared screen may stand still for long.
+	audioPause = 500 * time.Millisecond
+	videoPause = 5 * time.Second
+
+	// manifestUrgent is the time between rewrites of the manifest when a file
+	// or a participant comes or goes, manifestSoon when a gap or size is
+	// found, manifestRefresh when only the counters grow.
+	manifestUrgent  = 200 * time.Millisecond
+	manifestSoon    = time.Second
+	manifestRefresh = 5 * time.Second
+)
