@@ -1,0 +1,298 @@
+package synthetic
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// mtu is the size of an RTP packet with its header, as browsers use it.
+const mtu = 1200
+
+// conn is the connection to one other participant.
+type conn struct {
+	pc           *webrtc.PeerConnection
+	video, audio atomic.Int64 // sent
+	play         sync.Once
+	out          sync.Mutex // keeps our candidates behind our description
+
+	mu    sync.Mutex
+	ready bool // the remote description is set
+	early []webrtc.ICECandidateInit
+}
+
+// conn gives the connection to the participant id, or nil.
+func (p *Peer) conn(id string) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns[id]
+}
+
+// drop closes the connection to the participant id, if there is one.
+func (p *Peer) drop(id string) {
+	p.mu.Lock()
+	c := p.conns[id]
+	delete(p.conns, id)
+	p.mu.Unlock()
+	if c != nil {
+		p.check("closing", id, c.pc.Close())
+	}
+}
+
+// connect makes the connection to the participant id, in place of one that may
+// be there, with our tracks in it.
+func (p *Peer) connect(id string) (*conn, error) {
+	p.drop(id)
+	pc, err := p.api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{pc: pc}
+	video, audio, err := p.addTracks(pc)
+	if err != nil {
+		return nil, errors.Join(err, pc.Close())
+	}
+	pc.OnICECandidate(func(i *webrtc.ICECandidate) {
+		if i != nil {
+			c.out.Lock()
+			defer c.out.Unlock()
+			p.check("sending a candidate", id, p.sendCandidate(id, i.ToJSON()))
+		}
+	})
+	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { discard(t) })
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateConnected {
+			c.play.Do(func() { p.start(id, c, video, audio) })
+		}
+	})
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errors.Join(errors.New("the participant has left"), pc.Close())
+	}
+	p.conns[id] = c
+	return c, nil
+}
+
+func (p *Peer) offer(id string) error {
+	c, err := p.connect(id)
+	if err != nil {
+		return err
+	}
+	if _, err := c.pc.CreateDataChannel("messages", nil); err != nil {
+		return err
+	}
+	offer, err := c.pc.CreateOffer(nil)
+	if err != nil {
+		return err
+	}
+	return p.describe(c, offer, message.Message{Type: message.Offer, Target: id, Offer: description(offer)})
+}
+
+func (p *Peer) answer(id, sdp string) error {
+	c, err := p.connect(id)
+	if err != nil {
+		return err
+	}
+	if err := c.setRemote(webrtc.SDPTypeOffer, sdp); err != nil {
+		return err
+	}
+	answer, err := c.pc.CreateAnswer(nil)
+	if err != nil {
+		return err
+	}
+	return p.describe(c, answer, message.Message{Type: message.Answer, Target: id, Answer: description(answer)})
+}
+
+// describe sets the local description and sends it in m, before any of the
+// candidates that setting it brings.
+func (p *Peer) describe(c *conn, d webrtc.SessionDescription, m message.Message) error {
+	c.out.Lock()
+	defer c.out.Unlock()
+	if err := c.pc.SetLocalDescription(d); err != nil {
+		return err
+	}
+	return p.send(p.ctx, m)
+}
+
+func (p *Peer) sendCandidate(id string, i webrtc.ICECandidateInit) error {
+	return p.send(p.ctx, message.Message{Type: message.ICECandidate, Target: id, Candidate: &message.Candidate{
+		Candidate: i.Candidate, SDPMid: i.SDPMid, SDPMLineIndex: i.SDPMLineIndex, UsernameFragment: i.UsernameFragment,
+	}})
+}
+
+// start begins to play the clip on c's tracks. A participant that is being
+// closed starts nothing.
+func (p *Peer) start(id string, c *conn, video, audio *track) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.wg.Go(func() {
+		err := p.loop(c, video, audio)
+		if !errors.Is(err, io.ErrClosedPipe) {
+			p.check("playing", id, err)
+		}
+	})
+}
+
+// loop sends the clip from its first frame, over and over, each frame when it
+// is due, until the participant or the connection is closed.
+func (p *Peer) loop(c *conn, video, audio *track) error {
+	clip := p.cfg.Clip
+	start := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for v, a := 0, 0; ; {
+		due := min(clip.videoTime(v), time.Duration(a)*opusFrame)
+		timer.Reset(time.Until(start.Add(due)))
+		select {
+		case <-p.ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if c.pc.ConnectionState() == webrtc.PeerConnectionStateClosed {
+			return nil
+		}
+		if clip.videoTime(v) == due {
+			if err := video.send(clip.Video[v%len(clip.Video)], clip.step); err != nil {
+				return err
+			}
+			c.video.Add(1)
+			v++
+		}
+		if time.Duration(a)*opusFrame == due {
+			if err := audio.send(clip.audioAt(a), uint32(opusFrame*48/time.Millisecond)); err != nil {
+				return err
+			}
+			c.audio.Add(1)
+			a++
+		}
+	}
+}
+
+// track is one track of one connection: RTP timestamps, sequence numbers and
+// picture ids go on where the clip begins again.
+type track struct {
+	rtp.Packetizer
+	local *webrtc.TrackLocalStaticRTP
+}
+
+func (t *track) send(frame []byte, samples uint32) error {
+	if frame == nil {
+		t.SkipSamples(samples)
+		return nil
+	}
+	for _, packet := range t.Packetize(frame, samples) {
+		if err := t.local.WriteRTP(packet); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Peer) addTracks(pc *webrtc.PeerConnection) (video, audio *track, err error) {
+	codec := p.cfg.Clip.Codec
+	payloader := rtp.Payloader(&codecs.VP8Payloader{EnablePictureID: true})
+	mime := webrtc.MimeTypeVP8
+	if codec == media.VP9 {
+		payloader, mime = &codecs.VP9Payloader{}, webrtc.MimeTypeVP9
+	}
+	audio, err = p.addTrack(pc, webrtc.MimeTypeOpus, media.Opus, &codecs.OpusPayloader{})
+	if err != nil {
+		return nil, nil, err
+	}
+	video, err = p.addTrack(pc, mime, codec, payloader)
+	return video, audio, err
+}
+
+func (p *Peer) addTrack(pc *webrtc.PeerConnection, mime string, codec media.Codec, payloader rtp.Payloader) (*track, error) {
+	capability := webrtc.RTPCodecCapability{MimeType: mime, ClockRate: codec.ClockRate()}
+	if codec == media.Opus {
+		capability.Channels = 2
+	}
+	local, err := webrtc.NewTrackLocalStaticRTP(capability, codec.Kind().String(), p.cfg.PeerID)
+	if err != nil {
+		return nil, err
+	}
+	sender, err := pc.AddTrack(local)
+	if err != nil {
+		return nil, fmt.Errorf("adding the %s track: %w", codec, err)
+	}
+	// RTCP must be read for retransmissions to work. A keyframe that is asked
+	// for comes with the clip, which has one every half second.
+	p.wg.Go(func() { discardRTCP(sender) })
+	return &track{
+		Packetizer: rtp.NewPacketizer(mtu, 0, rand.Uint32(), payloader, rtp.NewRandomSequencer(), codec.ClockRate()),
+		local:      local,
+	}, nil
+}
+
+// setRemote sets the remote description, and adds the candidates that came
+// before it.
+func (c *conn) setRemote(kind webrtc.SDPType, sdp string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: sdp}); err != nil {
+		return err
+	}
+	c.ready = true
+	var errs []error
+	for _, i := range c.early {
+		errs = append(errs, c.pc.AddICECandidate(i))
+	}
+	c.early = nil
+	return errors.Join(errs...)
+}
+
+func (c *conn) addCandidate(m message.Candidate) error {
+	i := webrtc.ICECandidateInit{
+		Candidate: m.Candidate, SDPMid: m.SDPMid, SDPMLineIndex: m.SDPMLineIndex, UsernameFragment: m.UsernameFragment,
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ready {
+		return c.pc.AddICECandidate(i)
+	}
+	if len(c.early) == maxEarlyCandidates {
+		return fmt.Errorf("more than %d candidates before the description", maxEarlyCandidates)
+	}
+	c.early = append(c.early, i)
+	return nil
+}
+
+// discard reads what the other participant sends, and forgets it.
+func discard(t *webrtc.TrackRemote) {
+	b := make([]byte, media.MaxPacketSize)
+	for {
+		if _, _, err := t.Read(b); err != nil {
+			return
+		}
+	}
+}
+
+func discardRTCP(s *webrtc.RTPSender) {
+	b := make([]byte, media.MaxPacketSize)
+	for {
+		if _, _, err := s.Read(b); err != nil {
+			return
+		}
+	}
+}
+
+func description(d webrtc.SessionDescription) *message.Description {
+	return &message.Description{Type: d.Type.String(), SDP: d.SDP}
+}

@@ -1,0 +1,222 @@
+// Package synthetic has participants that are made up: each joins a mesh room
+// as a browser would and plays a clip in a loop to everyone else in it. The
+// demo and the tests put them where people would be.
+//
+// A participant behaves like the clients that the room protocol is spoken by in
+// the field: it adds its tracks when it makes a connection, never renegotiates,
+// offers to those who were there before it and answers those who come later.
+package synthetic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/pion/ice/v4"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// maxEarlyCandidates bounds the ICE candidates that are kept for a connection
+// whose remote description has not come yet.
+const maxEarlyCandidates = 64
+
+// writeTimeout bounds how long one message to the server may take.
+const writeTimeout = 10 * time.Second
+
+// Config says who the participant is and where it goes.
+type Config struct {
+	// URL is the server's WebSocket address, used whole.
+	URL string
+	// Room and PeerID are sent in the join message.
+	Room, PeerID string
+	// Clip is what the participant plays.
+	Clip *Clip
+	// Loopback keeps media on the loopback interface.
+	Loopback bool
+	// Logger gets what goes wrong after the join; nil discards it.
+	Logger *slog.Logger
+}
+
+// Peer is a participant in a room. Its methods may be called by any goroutine.
+type Peer struct {
+	cfg    Config
+	log    *slog.Logger
+	api    *webrtc.API
+	socket *websocket.Conn
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // read and every player
+
+	mu     sync.Mutex
+	conns  map[string]*conn // by the other's id
+	closed bool
+}
+
+// Join enters the room and returns when the server has said who is in it. ctx
+// bounds the join only. The error wraps signaling.ErrJoin when the server can't
+// be reached or does not let us in. The caller must call Close.
+func Join(ctx context.Context, cfg Config) (*Peer, error) {
+	api, err := newAPI(cfg.Loopback)
+	if err != nil {
+		return nil, fmt.Errorf("synthetic: configuring WebRTC: %w", err)
+	}
+	socket, _, err := websocket.Dial(ctx, cfg.URL, nil) //nolint:bodyclose // coder/websocket: never needed
+	if err != nil {
+		return nil, fmt.Errorf("synthetic: %w: %w", signaling.ErrJoin, err)
+	}
+	socket.SetReadLimit(message.MaxSize)
+	p := &Peer{cfg: cfg, log: cfg.Logger, api: api, socket: socket, conns: make(map[string]*conn)}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.log = p.log.With("peer", cfg.PeerID)
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+
+	others, err := p.join(ctx)
+	if err != nil {
+		p.cancel()
+		_ = socket.CloseNow()
+		return nil, fmt.Errorf("synthetic: %w: %w", signaling.ErrJoin, err)
+	}
+	p.wg.Go(p.read)
+	for _, id := range others {
+		if id != cfg.PeerID {
+			p.check("offering", id, p.offer(id))
+		}
+	}
+	return p, nil
+}
+
+// Close leaves the room and ends every goroutine of the participant before it
+// returns.
+func (p *Peer) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	conns := p.conns
+	p.conns = make(map[string]*conn)
+	p.mu.Unlock()
+
+	p.cancel()
+	var errs []error
+	for _, c := range conns {
+		errs = append(errs, c.pc.GracefulClose())
+	}
+	_ = p.socket.CloseNow()
+	p.wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Sent tells how many video frames and Opus packets have been sent, summed over
+// all connections that are open.
+func (p *Peer) Sent() (video, audio int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		video += c.video.Load()
+		audio += c.audio.Load()
+	}
+	return video, audio
+}
+
+// newAPI sets pion up with its default codecs and interceptors (sender reports,
+// retransmissions).
+func newAPI(loopback bool) (*webrtc.API, error) {
+	var engine webrtc.SettingEngine
+	engine.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	if loopback {
+		engine.SetIncludeLoopbackCandidate(true)
+		engine.SetIPFilter(net.IP.IsLoopback)
+		engine.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	}
+	codecs := &webrtc.MediaEngine{}
+	if err := codecs.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	return webrtc.NewAPI(webrtc.WithMediaEngine(codecs), webrtc.WithSettingEngine(engine)), nil
+}
+
+func (p *Peer) join(ctx context.Context) ([]string, error) {
+	if err := p.send(ctx, message.Message{Type: message.Join, PeerID: p.cfg.PeerID, RoomID: p.cfg.Room}); err != nil {
+		return nil, err
+	}
+	for {
+		m, err := p.receive(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case m.Type == message.RoomPeers:
+			return m.Peers, nil
+		case m.Type == message.Error:
+			return nil, fmt.Errorf("the server says %q: %q", m.Code, m.Text)
+		}
+	}
+}
+
+// read handles what the server sends, until the socket is closed.
+func (p *Peer) read() {
+	for {
+		m, err := p.receive(p.ctx)
+		if errors.Is(err, message.ErrMalformed) {
+			continue
+		}
+		if err != nil {
+			if p.ctx.Err() == nil {
+				p.log.Warn("lost the server", "error", err)
+			}
+			return
+		}
+		p.handle(m)
+	}
+}
+
+func (p *Peer) handle(m message.Message) {
+	switch m.Type {
+	case message.Offer:
+		if m.Offer != nil {
+			p.check("answering", m.From, p.answer(m.From, m.Offer.SDP))
+		}
+	case message.Answer:
+		if c := p.conn(m.From); c != nil && m.Answer != nil {
+			p.check("taking an answer", m.From, c.setRemote(webrtc.SDPTypeAnswer, m.Answer.SDP))
+		}
+	case message.ICECandidate:
+		if c := p.conn(m.From); c != nil && m.Candidate != nil {
+			p.check("adding a candidate", m.From, c.addCandidate(*m.Candidate))
+		}
+	case message.PeerLeft:
+		p.drop(m.PeerID)
+	}
+}
+
+func (p *Peer) check(doing, peer string, err error) {
+	if err != nil && p.ctx.Err() == nil {
+		p.log.Warn("a connection failed", "doing", doing, "with", peer, "error", err)
+	}
+}
+
+func (p *Peer) receive(ctx context.Context) (message.Message, error) {
+	_, b, err := p.socket.Read(ctx)
+	if err != nil {
+		return message.Message{}, err
+	}
+	return message.Parse(b)
+}
+
+func (p *Peer) send(ctx context.Context, m message.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return p.socket.Write(ctx, websocket.MessageText, b)
+}
