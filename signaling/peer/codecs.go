@@ -1,0 +1,135 @@
+package peer
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/media"
+)
+
+// URIs of the header extensions that we use.
+const (
+	uriMID         = sdp.SDESMidURI
+	uriRID         = sdp.SDESRTPStreamIDURI
+	uriRepairedRID = sdp.SDESRepairRTPStreamIDURI
+	uriTWCC        = sdp.TransportCCURI
+	uriCaptureTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
+)
+
+// format is one payload format that we offer.
+type format struct {
+	codec media.Codec
+	pt    uint8 // and pt+1 for its RTX, when it is video
+	fmtp  string
+}
+
+// The payload types are those that browsers use, which keeps a dump readable.
+var formats = []format{
+	{media.VP8, 96, ""},
+	{media.VP9, 98, "profile-id=0"},
+	{media.VP9, 100, "profile-id=2"},
+	{media.AV1, 45, "level-idx=5;profile=0;tier=0"},
+	{media.H264, 102, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"},
+	{media.H264, 104, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"},
+	{media.H264, 106, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f"},
+	{media.H264, 112, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=64001f"},
+	{media.H264, 108, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"},
+	// Without stereo=1 a browser mixes a stereo track down (RFC 7587 §6.1).
+	{media.Opus, 111, "minptime=10;useinbandfec=1;stereo=1"},
+}
+
+// codecs gives what is offered by a factory of this configuration, in order.
+func (c *Config) codecs() ([]media.Codec, error) {
+	list := slices.Clone(c.Codecs)
+	if list == nil {
+		list = []media.Codec{media.VP8, media.VP9}
+	}
+	if !slices.Contains(list, media.Opus) {
+		list = append(list, media.Opus)
+	}
+	if c.Only != media.KindUnknown {
+		list = slices.DeleteFunc(list, func(m media.Codec) bool { return m.Kind() != c.Only })
+	}
+	for _, m := range list {
+		if !slices.ContainsFunc(formats, func(f format) bool { return f.codec == m }) {
+			return nil, fmt.Errorf("peer: codec %v can't be received", m)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("peer: no %v codec to receive", c.Only)
+	}
+	return list, nil
+}
+
+func newMediaEngine(codecs []media.Codec) (*webrtc.MediaEngine, error) {
+	m := &webrtc.MediaEngine{}
+	for _, codec := range codecs {
+		for _, f := range formats {
+			if f.codec != codec {
+				continue
+			}
+			if err := registerFormat(m, f); err != nil {
+				return nil, fmt.Errorf("peer: registering %v: %w", codec, err)
+			}
+		}
+	}
+	for _, ext := range []struct {
+		uri   string
+		kinds []media.Kind
+	}{
+		{uriMID, []media.Kind{media.Audio, media.Video}},
+		{uriTWCC, []media.Kind{media.Audio, media.Video}},
+		{uriCaptureTime, []media.Kind{media.Audio, media.Video}},
+		{uriRID, []media.Kind{media.Video}},
+		{uriRepairedRID, []media.Kind{media.Video}},
+	} {
+		for _, kind := range ext.kinds {
+			err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: ext.uri}, pionKind(kind))
+			if err != nil {
+				return nil, fmt.Errorf("peer: registering header extension %s: %w", ext.uri, err)
+			}
+		}
+	}
+	return m, nil
+}
+
+func registerFormat(m *webrtc.MediaEngine, f format) error {
+	if f.codec.Kind() == media.Audio {
+		return m.RegisterCodec(webrtc.RTPCodecParameters{
+			RTPCodecCapability: webrtc.RTPCodecCapability{
+				MimeType: "audio/" + f.codec.String(), ClockRate: f.codec.ClockRate(), Channels: 2, SDPFmtpLine: f.fmtp,
+				RTCPFeedback: []webrtc.RTCPFeedback{{Type: "transport-cc"}, {Type: "nack"}},
+			},
+			PayloadType: webrtc.PayloadType(f.pt),
+		}, webrtc.RTPCodecTypeAudio)
+	}
+	err := m.RegisterCodec(webrtc.RTPCodecParameters{
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: "video/" + f.codec.String(), ClockRate: f.codec.ClockRate(), SDPFmtpLine: f.fmtp,
+			RTCPFeedback: []webrtc.RTCPFeedback{
+				{Type: "goog-remb"}, {Type: "transport-cc"},
+				{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"},
+			},
+		},
+		PayloadType: webrtc.PayloadType(f.pt),
+	}, webrtc.RTPCodecTypeVideo)
+	if err != nil {
+		return err
+	}
+	return m.RegisterCodec(webrtc.RTPCodecParameters{
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeRTX, ClockRate: f.codec.ClockRate(), SDPFmtpLine: fmt.Sprintf("apt=%d", f.pt),
+		},
+		PayloadType: webrtc.PayloadType(f.pt + 1),
+	}, webrtc.RTPCodecTypeVideo)
+}
+
+func pionKind(k media.Kind) webrtc.RTPCodecType {
+	if k == media.Audio {
+		return webrtc.RTPCodecTypeAudio
+	}
+	return webrtc.RTPCodecTypeVideo
+}

@@ -1,0 +1,454 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/interceptor/pkg/twcc"
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// Conn is one peer connection, with a peer that sends and is not sent to. Its
+// methods may be called by any goroutine.
+type Conn struct {
+	factory *Factory
+	opts    Options
+	pc      *webrtc.PeerConnection
+
+	negotiating sync.Mutex   // held by Offer, Answer, Accept
+	roundTrip   atomic.Int64 // nanoseconds
+	tasks       sync.WaitGroup
+	closing     sync.Once
+
+	mu         sync.Mutex
+	closed     bool
+	flushing   bool // a goroutine sends feedback
+	again      bool // it is to look again
+	up         bool // media can flow
+	state      State
+	states     []State // to be told to OnState
+	telling    bool    // a goroutine does it
+	remote     identity
+	described  bool // the remote description is set
+	trickling  bool // our candidates may be told
+	candidates []message.Candidate
+	held       []message.Candidate // ours, until trickling
+	accepted   int                 // remote candidates taken
+
+	sections []*section
+	sources  map[uint32]*source
+	tracks   []*track // in the order they were made
+	dropped  uint64   // packets that belong to nothing
+
+	feedback *twcc.Recorder
+	epoch    time.Time
+	lastRR   time.Time
+	lastREMB time.Time
+	firSeq   uint8
+
+	channels map[string]*channel // ours, or theirs where we have none
+	opened   int                 // data channels, theirs included
+}
+
+func newConn(f *Factory, o Options) *Conn {
+	now := time.Now()
+	return &Conn{
+		factory: f, opts: o,
+		sources:  map[uint32]*source{},
+		channels: map[string]*channel{},
+		feedback: twcc.NewRecorder(reporter),
+		epoch:    now, lastRR: now, lastREMB: now,
+	}
+}
+
+// watch subscribes to what pion tells.
+func (c *Conn) watch() {
+	c.pc.OnConnectionStateChange(func(webrtc.PeerConnectionState) { c.update() })
+	c.pc.OnICECandidate(c.trickle)
+	c.pc.OnDataChannel(c.accepts)
+}
+
+// update looks at the connection's state. Pion tells of each change in a
+// goroutine of its own, in any order, so what it tells is not what counts.
+func (c *Conn) update() {
+	state := Connecting
+	switch c.pc.ConnectionState() {
+	case webrtc.PeerConnectionStateNew:
+		state = New
+	case webrtc.PeerConnectionStateConnected:
+		state = Connected
+	case webrtc.PeerConnectionStateDisconnected:
+		state = Disconnected
+	case webrtc.PeerConnectionStateFailed:
+		state = Failed
+	case webrtc.PeerConnectionStateClosed:
+		state = Closed
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.enter(state)
+	if state == Closed && !c.closed { // the peer has said goodbye
+		go func() { _ = c.Close() }()
+	}
+}
+
+// enter is called locked.
+func (c *Conn) enter(state State) {
+	if c.state == state || c.state == Closed || c.closed && state != Closed {
+		return
+	}
+	c.state = state
+	if state == Connected && !c.up {
+		c.up = true
+		now := time.Now()
+		for _, t := range c.tracks {
+			c.start(t, now)
+		}
+		c.kick()
+	}
+	if c.opts.OnState == nil {
+		return
+	}
+	c.states = append(c.states, state)
+	if !c.telling {
+		c.telling = true
+		go c.tell()
+	}
+}
+
+func (c *Conn) tell() {
+	for {
+		c.mu.Lock()
+		if len(c.states) == 0 {
+			c.telling = false
+			c.mu.Unlock()
+			return
+		}
+		state := c.states[0]
+		c.states = c.states[1:]
+		c.mu.Unlock()
+		c.opts.OnState(state)
+	}
+}
+
+// State gives the connection's state.
+func (c *Conn) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Offer makes an offer: to receive one audio and two video tracks, and a data
+// channel "messages". When descriptions have been exchanged before, it is an
+// offer to restart ICE.
+func (c *Conn) Offer() (message.Description, error) {
+	c.negotiating.Lock()
+	defer c.negotiating.Unlock()
+	var restart *webrtc.OfferOptions
+	if c.pc.RemoteDescription() != nil {
+		restart = &webrtc.OfferOptions{ICERestart: true}
+	} else if c.pc.LocalDescription() == nil {
+		if err := c.prepare(); err != nil {
+			return message.Description{}, fmt.Errorf("peer: preparing an offer: %w", err)
+		}
+	}
+	offer, err := c.pc.CreateOffer(restart)
+	if err != nil {
+		return message.Description{}, fmt.Errorf("peer: making an offer: %w", c.or(err))
+	}
+	return c.publish(offer)
+}
+
+// prepare says what is to be offered.
+func (c *Conn) prepare() error {
+	recvonly := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
+	for _, kind := range []media.Kind{media.Audio, media.Video, media.Video} {
+		if c.factory.cfg.Only != media.KindUnknown && kind != c.factory.cfg.Only {
+			continue
+		}
+		if _, err := c.pc.AddTransceiverFromKind(pionKind(kind), recvonly); err != nil {
+			return err
+		}
+	}
+	return c.open(Messages)
+}
+
+// Answer answers an offer: media is received, whatever of it can be, and data
+// channels are accepted. An offer for which Continues holds keeps all tracks
+// whose sources stay.
+func (c *Conn) Answer(offer message.Description) (message.Description, error) {
+	c.negotiating.Lock()
+	defer c.negotiating.Unlock()
+	d, err := c.set(offer, webrtc.SDPTypeOffer)
+	if err != nil {
+		return message.Description{}, err
+	}
+	if slices.ContainsFunc(d.MediaDescriptions, func(m *sdp.MediaDescription) bool {
+		return m.MediaName.Media == "application" && m.MediaName.Port.Value != 0
+	}) {
+		if err := c.open(Messages); err != nil {
+			return message.Description{}, fmt.Errorf("peer: opening a data channel: %w", err)
+		}
+	}
+	answer, err := c.pc.CreateAnswer(nil)
+	if err != nil {
+		return message.Description{}, fmt.Errorf("peer: making an answer: %w", c.or(err))
+	}
+	out, err := c.publish(answer)
+	if err != nil {
+		return message.Description{}, err
+	}
+	return out, c.bind(d)
+}
+
+// Accept takes the answer to our offer.
+func (c *Conn) Accept(answer message.Description) error {
+	c.negotiating.Lock()
+	defer c.negotiating.Unlock()
+	d, err := c.set(answer, webrtc.SDPTypeAnswer)
+	if err != nil {
+		return err
+	}
+	return c.bind(d)
+}
+
+// set checks and sets a remote description, and gives ICE the candidates that
+// waited for it.
+func (c *Conn) set(desc message.Description, want webrtc.SDPType) (*sdp.SessionDescription, error) {
+	if desc.Type != want.String() {
+		return nil, fmt.Errorf("%w: type %.20q, not %q", ErrDescription, desc.Type, want)
+	}
+	d, err := parse(desc.SDP)
+	if err != nil {
+		return nil, err
+	}
+	err = c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: want, SDP: desc.SDP})
+	if err != nil {
+		if c.or(err) == ErrClosed {
+			return nil, ErrClosed
+		}
+		return nil, fmt.Errorf("%w: %w", ErrDescription, err)
+	}
+	c.mu.Lock()
+	c.remote, c.described = identify(d), true
+	waiting := c.candidates
+	c.candidates = nil
+	c.mu.Unlock()
+	for _, w := range waiting {
+		if err := c.add(w); err != nil {
+			c.factory.log.Debug("candidate", "participant", c.opts.Participant, "err", err)
+		}
+	}
+	return d, nil
+}
+
+// publish sets a local description and gives it with the candidates that are
+// there at once.
+func (c *Conn) publish(d webrtc.SessionDescription) (message.Description, error) {
+	gathered := webrtc.GatheringCompletePromise(c.pc)
+	if err := c.pc.SetLocalDescription(d); err != nil {
+		return message.Description{}, fmt.Errorf("peer: setting the local description: %w", c.or(err))
+	}
+	t := time.NewTimer(gatherWait)
+	select {
+	case <-gathered:
+	case <-t.C:
+	}
+	t.Stop()
+	local := c.pc.LocalDescription()
+	if local == nil {
+		return message.Description{}, ErrClosed
+	}
+	c.mu.Lock()
+	c.trickling = true
+	held := c.held
+	c.held = nil
+	c.mu.Unlock()
+	for _, h := range held {
+		c.opts.OnCandidate(h)
+	}
+	return message.Description{Type: local.Type.String(), SDP: local.SDP}, nil
+}
+
+// or gives ErrClosed when the connection is closed, since err is then some
+// consequence of it.
+func (c *Conn) or(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	return err
+}
+
+// bind learns from the descriptions what the peer sends.
+func (c *Conn) bind(remote *sdp.SessionDescription) error {
+	desc := c.pc.LocalDescription()
+	if desc == nil {
+		return ErrClosed
+	}
+	local := &sdp.SessionDescription{}
+	if err := local.UnmarshalString(desc.SDP); err != nil {
+		return fmt.Errorf("peer: reading our own description: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClosed
+	}
+	c.apply(sections(local, remote), time.Now())
+	return nil
+}
+
+// Continues tells whether an offer comes from the peer connection that this one
+// is connected to, so that Answer can take it, as an ICE restart or a changed
+// set of tracks. Any other offer needs a new Conn.
+func (c *Conn) Continues(offer message.Description) bool {
+	d, err := parse(offer.SDP)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.described && !c.closed && c.state != Closed && identify(d) == c.remote
+}
+
+// AddCandidate takes a candidate of the peer's; before the remote description
+// is set, it is kept until then. The empty candidate, which ends the
+// candidates, does nothing. A bad one gives an error that wraps ErrCandidate
+// and does no harm.
+func (c *Conn) AddCandidate(cand message.Candidate) error {
+	if strings.TrimPrefix(cand.Candidate, "candidate:") == "" {
+		return nil
+	}
+	if len(cand.Candidate) > 4096 {
+		return fmt.Errorf("%w: %w: %d bytes", ErrCandidate, ErrLimit, len(cand.Candidate))
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	if c.accepted >= MaxCandidates {
+		c.mu.Unlock()
+		return fmt.Errorf("%w: %w: more than %d", ErrCandidate, ErrLimit, MaxCandidates)
+	}
+	c.accepted++
+	if !c.described {
+		c.candidates = append(c.candidates, cand)
+		c.mu.Unlock()
+		return nil
+	}
+	c.mu.Unlock()
+	return c.add(cand)
+}
+
+func (c *Conn) add(cand message.Candidate) error {
+	err := c.pc.AddICECandidate(webrtc.ICECandidateInit{
+		Candidate: cand.Candidate, SDPMid: cand.SDPMid, SDPMLineIndex: cand.SDPMLineIndex,
+		UsernameFragment: cand.UsernameFragment,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCandidate, c.or(err))
+	}
+	return nil
+}
+
+// trickle tells one of our candidates.
+func (c *Conn) trickle(cand *webrtc.ICECandidate) {
+	if cand == nil || c.opts.OnCandidate == nil {
+		return
+	}
+	j := cand.ToJSON()
+	out := message.Candidate{
+		Candidate: j.Candidate, SDPMid: j.SDPMid, SDPMLineIndex: j.SDPMLineIndex, UsernameFragment: j.UsernameFragment,
+	}
+	if out.UsernameFragment == nil {
+		if p, err := c.pc.SCTP().Transport().ICETransport().GetLocalParameters(); err == nil {
+			out.UsernameFragment = &p.UsernameFragment
+		}
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	if !c.trickling {
+		c.held = append(c.held, out)
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	c.opts.OnCandidate(out)
+}
+
+// fail gives the connection up because the peer broke a limit. It is called
+// locked.
+func (c *Conn) fail(why error) {
+	if c.closed || c.state == Failed {
+		return
+	}
+	c.factory.log.Warn("giving a peer connection up", "participant", c.opts.Participant, "err", why)
+	c.enter(Failed)
+	go func() { _ = c.Close() }()
+}
+
+// Close ends the connection. All tracks get their TrackEnded; when it returns,
+// Sink is not called any more and the connection's goroutines have ended, save
+// those that have not within about a second. It may be called more than once.
+func (c *Conn) Close() error {
+	c.closing.Do(func() {
+		c.mu.Lock()
+		now := time.Now()
+		for len(c.tracks) > 0 {
+			c.end(c.tracks[0], now)
+		}
+		c.closed = true
+		c.enter(Closed)
+		for _, s := range c.sources {
+			s.forget()
+		}
+		clear(c.sources)
+		c.mu.Unlock()
+		c.factory.forget(c)
+
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = c.pc.GracefulClose() // its errors are what other goroutines of pion have seen before
+			c.tasks.Wait()
+		}()
+		t := time.NewTimer(closeWait)
+		defer t.Stop()
+		select {
+		case <-done:
+		case <-t.C:
+		}
+	})
+	return nil
+}
+
+// emit is called locked.
+func (c *Conn) emit(e signaling.Event) {
+	if c.closed || c.opts.Sink == nil {
+		if e.Packet != nil {
+			e.Packet.Release()
+		}
+		return
+	}
+	c.opts.Sink(e)
+}
+
+var errSources = fmt.Errorf("%w: more than %d sources", ErrLimit, MaxSources)
+
+var errChannels = errors.New("peer: too many data channels")

@@ -1,0 +1,173 @@
+// Package peer makes peer connections that receive: it is the one place that
+// configures pion, and turns what arrives at one into signaling events.
+//
+// A Factory belongs to a room and holds what its connections share: the codecs,
+// a UDP socket for each local address, and one clock that sends reports. A Conn
+// is one peer connection.
+//
+// # Why receiving does not use pion's tracks
+//
+// What a recorder pays for is mostly goroutines waking each other (DESIGN.md,
+// "What receiving costs"). So packets are taken where SRTP's goroutine has just
+// decrypted them, through SettingEngine.BufferFactory, and no TrackRemote is
+// read. That goes past pion's interceptors too; the feedback a sender needs
+// (receiver reports, transport-wide congestion control, REMB, NACK, PLI) is
+// written here, and retransmissions (RFC 4588) are unwrapped here. Which source
+// belongs to which m-line is worked out from the descriptions and the packets
+// (RFC 8843 §9.2), so that a source that nobody announced is recorded too.
+package peer
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/pion/transport/v4"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// Limits on what one connection may make us hold. A peer is a stranger.
+const (
+	// MaxDescription is the largest SDP in bytes that is read.
+	MaxDescription = 256 << 10
+	// MaxSections is how many m-lines a description may have.
+	MaxSections = 64
+	// MaxCandidates is how many remote candidates a connection takes, those
+	// that wait for the remote description included.
+	MaxCandidates = 256
+	// MaxTracks is how many tracks a connection may have at a time. Packets of
+	// more are dropped.
+	MaxTracks = 32
+	// MaxSources is how many SSRCs a connection may send in its life; with
+	// more, it fails.
+	MaxSources = 512
+	// MaxEarlyPackets is how many packets of a source are kept until a
+	// description says what they are.
+	MaxEarlyPackets = 256
+	// MaxChannels is how many data channels a connection may have.
+	MaxChannels = 16
+	// MaxMessage is the largest data channel message in bytes that is taken.
+	MaxMessage = 256 << 10
+	// maxUnsent is how many messages wait for their data channel to open.
+	maxUnsent = 16
+	// maxNacks is how many sequence numbers of a track wait to be asked for.
+	maxNacks = 1024
+	// replayWindow is how many packets late a packet may come and still be
+	// taken by SRTP: a retransmission without RTX (RFC 4588) bears its old
+	// number and comes seconds later.
+	replayWindow = 8192
+)
+
+// How long things take.
+const (
+	// reportEvery is how often a connection looks at what it has to report.
+	// Transport-wide feedback goes out each time: a sender's bandwidth
+	// estimate starves on less.
+	reportEvery = 100 * time.Millisecond
+	// receiverReportEvery is RFC 4585's interval for a connection of this
+	// bandwidth, generously.
+	receiverReportEvery = time.Second
+	// keyframeRetry and keyframeTries repeat a keyframe request until the
+	// track's first packet comes.
+	keyframeRetry = 500 * time.Millisecond
+	keyframeTries = 10
+	// gatherWait is how long a description waits for local candidates. Host
+	// candidates come within a millisecond and are then in the description,
+	// which helps peers that lose early candidates.
+	gatherWait = 50 * time.Millisecond
+	// closeWait bounds Close.
+	closeWait = time.Second
+
+	disconnectedAfter = 3 * time.Second
+	failedAfter       = 25 * time.Second
+	keepAlive         = time.Second
+)
+
+// Errors that the methods of Conn and Factory wrap.
+var (
+	// ErrClosed: the connection or factory has been closed.
+	ErrClosed = errors.New("peer: closed")
+	// ErrDescription: the peer's SDP can't be used.
+	ErrDescription = errors.New("peer: bad session description")
+	// ErrCandidate: the peer's ICE candidate can't be used.
+	ErrCandidate = errors.New("peer: bad ICE candidate")
+	// ErrLimit: the peer asked for more than one of the limits above.
+	ErrLimit = errors.New("peer: limit exceeded")
+	// ErrChannel: there is no data channel with that label.
+	ErrChannel = errors.New("peer: no such data channel")
+)
+
+// Config says how a room's connections are made. The zero Config is usable.
+type Config struct {
+	// Codecs is what is offered, in order of preference. Nil means VP8, VP9
+	// and Opus; Opus is added when no audio codec is listed.
+	Codecs []media.Codec
+	// Only leaves out the other kind of media: its m-lines are not offered,
+	// and rejected in answers. KindUnknown means both.
+	Only media.Kind
+	// ICEServers are the STUN and TURN servers to use; none by default.
+	ICEServers []ICEServer
+	// RelayOnly uses candidates from TURN servers and no others.
+	RelayOnly bool
+	// Loopback also offers loopback addresses.
+	Loopback bool
+	// Net replaces the network, in tests; nil means the real one.
+	Net transport.Net
+	// Logger gets what pion says, at debug level. Nil discards it.
+	Logger *slog.Logger
+}
+
+// Options are what is particular to one connection.
+type Options struct {
+	// Participant and Connection are copied to the tracks.
+	Participant string
+	Connection  int
+	// Sink gets TrackStarted, PacketArrived, Reported and TrackEnded. It is
+	// called by several goroutines, one at a time, with the connection's lock
+	// held: it must neither block nor call the connection. The events' packets
+	// are the sink's. After Close has returned it is not called.
+	Sink func(signaling.Event)
+	// OnCandidate gets our candidates, from when Offer or Answer is about to
+	// return. The end of candidates is not told. May be nil.
+	OnCandidate func(message.Candidate)
+	// OnState gets each change of state, in order, from a goroutine that holds
+	// no lock. May be nil.
+	OnState func(State)
+	// OnMessage gets the text messages of the peer's data channels, and may
+	// block, which slows the peer down. It must not keep text. May be nil.
+	OnMessage func(label string, text []byte)
+}
+
+// State is how a connection is.
+type State uint8
+
+// The states of a connection.
+const (
+	// New: no description has been exchanged.
+	New State = iota
+	// Connecting: ICE or DTLS is at work.
+	Connecting
+	// Connected: media flows, or may.
+	Connected
+	// Disconnected: nothing has come for disconnectedAfter. It may come back
+	// by itself.
+	Disconnected
+	// Failed: it has not come back, or the peer broke a limit. An offer by
+	// the peer may restart ICE; else a new connection is needed.
+	Failed
+	// Closed: Close was called, or the peer has closed.
+	Closed
+)
+
+var stateNames = [...]string{"new", "connecting", "connected", "disconnected", "failed", "closed"}
+
+// String gives the state's name, such as "connected".
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return "unknown"
+}

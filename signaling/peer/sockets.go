@@ -1,0 +1,145 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/logging"
+)
+
+// receiveBuffer is what the kernel may hold for us per socket: over a second of
+// 10 publishers when the machine is busy. The kernel may grant less.
+const receiveBuffer = 4 << 20
+
+// sockets is an ice.UDPMux with one socket for each local address, shared by
+// all connections. A socket per address rather than one for all: a wildcard
+// socket's answers may leave from another address than was asked, which ICE
+// takes for a failure. Addresses that appear later get a socket when the next
+// connection (or ICE restart) gathers its candidates.
+type sockets struct {
+	loopback bool
+	log      logging.LeveledLogger
+
+	mu     sync.Mutex
+	muxes  map[netip.Addr]*ice.UDPMuxDefault
+	closed bool
+}
+
+func newSockets(loopback bool, log logging.LeveledLogger) *sockets {
+	return &sockets{loopback: loopback, log: log, muxes: map[netip.Addr]*ice.UDPMuxDefault{}}
+}
+
+// GetListenAddresses implements ice.UDPMux.
+func (s *sockets) GetListenAddresses() []net.Addr {
+	local, err := localAddresses(s.loopback)
+	if err != nil {
+		s.log.Warnf("listing local addresses: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []net.Addr
+	for _, a := range local {
+		m := s.muxes[a]
+		if m == nil || m.IsClosed() {
+			if m, err = s.open(a); err != nil {
+				s.log.Warnf("opening a socket: %v", err)
+				continue
+			}
+			s.muxes[a] = m
+		}
+		out = append(out, m.LocalAddr())
+	}
+	return out
+}
+
+// open is called locked.
+func (s *sockets) open(a netip.Addr) (*ice.UDPMuxDefault, error) {
+	if s.closed {
+		return nil, ErrClosed
+	}
+	conn, err := listen(netip.AddrPortFrom(a, 0))
+	if err != nil {
+		return nil, fmt.Errorf("listening on %v: %w", a, err)
+	}
+	return ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Logger: s.log}), nil
+}
+
+// GetConn implements ice.UDPMux.
+func (s *sockets) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error) {
+	u, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return nil, fmt.Errorf("peer: %v is no UDP address", addr)
+	}
+	s.mu.Lock()
+	m := s.muxes[u.AddrPort().Addr().Unmap()]
+	s.mu.Unlock()
+	if m == nil {
+		return nil, fmt.Errorf("peer: no socket for %v", addr)
+	}
+	return m.GetConn(ufrag, addr)
+}
+
+// RemoveConnByUfrag implements ice.UDPMux.
+func (s *sockets) RemoveConnByUfrag(ufrag string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.muxes {
+		m.RemoveConnByUfrag(ufrag)
+	}
+}
+
+// Close implements ice.UDPMux.
+func (s *sockets) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	muxes := s.muxes
+	s.muxes = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, m := range muxes {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// localAddresses lists the addresses that a peer might reach us at.
+func localAddresses(loopback bool) ([]netip.Addr, error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 && !loopback {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // it has just gone
+		}
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if err != nil {
+				continue
+			}
+			// Link-local IPv6 addresses need a zone, which candidates lack.
+			if ip := p.Addr().Unmap(); !ip.IsLinkLocalUnicast() || ip.Is4() {
+				out = append(out, ip)
+			}
+		}
+	}
+	return out, nil
+}
+
+func listen(addr netip.AddrPort) (net.PacketConn, error) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetReadBuffer(receiveBuffer)
+	return conn, nil
+}
