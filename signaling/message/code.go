@@ -1,0 +1,33 @@
+package message
+
+// Codes of the error messages that Roomtape's server sends. A client in the
+// field may meet others, and must not need to know any of them. Those marked
+// fatal are followed by the socket's close; after the rest it can go on.
+const (
+	// CodeBadMessage: the message is not JSON text with a "type", or lacks
+	// what its type needs.
+	CodeBadMessage = "bad_message"
+	// CodeBadPeerID and CodeBadRoomID refuse a join: the id is missing, too
+	// long, or has characters that an id can't have.
+	CodeBadPeerID = "bad_peer_id"
+	CodeBadRoomID = "bad_room_id"
+	// CodeAlreadyJoined refuses a second join on one socket.
+	CodeAlreadyJoined = "already_joined"
+	// CodeNotJoined refuses an offer, answer or candidate before a join.
+	CodeNotJoined = "not_joined"
+	// CodeTooManyRooms and CodeRoomFull refuse a join.
+	CodeTooManyRooms = "too_many_rooms"
+	CodeRoomFull     = "room_full"
+	// CodeUnknownPeer: the target of an offer or answer is not in the room;
+	// peer_id names it.
+	CodeUnknownPeer = "unknown_peer"
+	// CodeRateLimited: messages come too fast, and are read more slowly.
+	CodeRateLimited = "rate_limited"
+	// CodeTooLarge: the message is larger than the server relays. Fatal when
+	// it was too large to be read.
+	CodeTooLarge = "too_large"
+	// CodeJoinTimeout: no join came in time. Fatal.
+	CodeJoinTimeout = "join_timeout"
+	// CodeReplaced: another socket has joined under the same id. Fatal.
+	CodeReplaced = "replaced"
+)

@@ -1,0 +1,48 @@
+// Package server is the room server: it relays the JSON messages by which the
+// peers of a room find each other, and serves the web page that is such a peer.
+// No media passes through it.
+//
+// # A socket's life
+//
+// Every path is a way in for a WebSocket. The first message is a join; when it
+// has no room_id, the last element of the path is the room. The server answers
+// with room_peers, in the order in which they came, and tells the others. From
+// then on it relays offers, answers and candidates to the target in the same
+// room and nowhere else, with "from" set to the sender's id whatever the sender
+// wrote. The offer, answer or candidate itself is relayed as it came, members
+// that nobody knows included; of what stands around it, only what the protocol
+// knows is passed on. Messages of an unknown type are ignored.
+//
+// # Ids
+//
+// Ids of peers and rooms are 1 to [MaxID] bytes of UTF-8 without control
+// characters, without U+FFFD (which is what broken UTF-8 is read as), and not
+// only of white space.
+//
+// A peer id is unique in its room. A join under an id that is there already
+// takes its place, since it nearly always is the same peer after a reload or on
+// a new network, whose old socket has not been noticed dead yet: the old socket
+// gets an error message with code "replaced" and is closed with
+// [StatusReplaced], the others see peer_left and then peer_joined, and the
+// newcomer's room_peers does not list itself. A client must not answer
+// StatusReplaced by joining again, or two of them would go on for ever.
+//
+// # What is refused
+//
+// An error message has a code (the Code constants of package message) and a
+// text for people. Most leave the socket as it was, so a client may try again:
+// a message that is not JSON costs an answer and nothing else. These close it:
+//
+//   - a message above Config.MaxMessage: "too_large", status 1009
+//   - no join within Config.JoinTimeout: "join_timeout", status 1008
+//   - replaced: "replaced", status 4001
+//   - the server stops: status 1001
+//
+// A second join on one socket is refused with "already_joined", and changes
+// nothing. A peer that sends faster than Config.Rate is told so with
+// "rate_limited" (and again every 10 s) and then read no faster than that: nothing of what it sends is
+// lost, so a newcomer with a candidate too many still connects. A peer that
+// reads too slowly is waited for by nobody: when its queue is full or a write
+// takes longer than Config.WriteTimeout, its connection is cut and the others
+// see peer_left.
+package server

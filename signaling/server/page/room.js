@@ -1,0 +1,195 @@
+// The room: the WebSocket to its server and the connections to everybody in it.
+
+import {Peer} from './peer.js';
+
+const REPLACED = 4001; // another socket has joined under our id
+const FIRST_WAIT = 500; // ms before the first attempt to come back
+const LONGEST_WAIT = 15000;
+const LINGER = 8000; // ms that working media outlives its owner's socket
+
+// Room dispatches
+//   state   when state or problem has changed
+//   peer    {id} when somebody has come, or something about them has changed
+//   left    {id} when somebody has gone
+//   text    {id, text} for a message on a data channel
+//   refused {code, message} when the server refuses something
+export class Room extends EventTarget {
+  state = 'joining'; // joining, joined, reconnecting, closed
+  problem = ''; // what the people should know about state
+  peers = new Map(); // id → Peer, or null while we wait for their offer
+
+  #url;
+  #media;
+  #socket = null;
+  #attempt = 0;
+  #timer = 0;
+  #lingering = new Map(); // id → timer
+
+  constructor({url, room, id, media}) {
+    super();
+    this.#url = url;
+    this.room = room;
+    this.id = id;
+    this.#media = media;
+    media.addEventListener('change', () => this.#each((peer) => peer.sendTracks()));
+    addEventListener('online', this.#hurry);
+    this.#connect();
+  }
+
+  // say sends a JSON message to everybody, or to one.
+  say(message, id) {
+    if (id !== undefined) return this.peers.get(id)?.say(message);
+    this.#each((peer) => peer.say(message));
+  }
+
+  leave() {
+    this.#close('');
+  }
+
+  #each(f) {
+    for (const peer of this.peers.values()) if (peer) f(peer);
+  }
+
+  #connect() {
+    const socket = new WebSocket(this.#url);
+    this.#socket = socket;
+    socket.onopen = () => socket.send(JSON.stringify({type: 'join', peer_id: this.id, room_id: this.room}));
+    socket.onmessage = ({data}) => {
+      let message;
+      try {
+        message = JSON.parse(data);
+      } catch {
+        return;
+      }
+      if (message && typeof message === 'object') this.#receive(message);
+    };
+    socket.onclose = ({code, reason}) => {
+      if (this.#socket === socket) this.#lost(code, reason);
+    };
+  }
+
+  #send(message) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  #lost(code) {
+    if (this.state === 'closed') return;
+    if (code === REPLACED) {
+      this.#close('You have joined this room under the same name somewhere else, so this page has left it.');
+      return;
+    }
+    const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#attempt++) * (0.75 + Math.random() / 2);
+    const words = code === 1001 ? 'The room server is restarting' : 'The room server can’t be reached';
+    this.#become(this.state === 'joining' ? 'joining' : 'reconnecting',
+      `${words}. Trying again${wait < 2000 ? '' : ` in ${Math.round(wait / 1000)} s`}…`);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#connect(), wait);
+  }
+
+  #hurry = () => {
+    if (this.#socket?.readyState !== WebSocket.CLOSED || this.state === 'closed') return;
+    clearTimeout(this.#timer);
+    this.#connect();
+  };
+
+  #become(state, problem = '') {
+    this.state = state;
+    this.problem = problem;
+    this.dispatchEvent(new Event('state'));
+  }
+
+  #close(problem) {
+    if (this.state === 'closed') return;
+    clearTimeout(this.#timer);
+    removeEventListener('online', this.#hurry);
+    for (const id of [...this.peers.keys()]) this.#remove(id);
+    this.#socket?.close(1000);
+    this.#become('closed', problem);
+  }
+
+  #receive(m) {
+    switch (m.type) {
+      case 'room_peers':
+        this.#enter(Array.isArray(m.peers) ? m.peers.filter((id) => typeof id === 'string') : []);
+        break;
+      case 'peer_joined':
+        this.#came(m.peer_id);
+        break;
+      case 'peer_left':
+        this.#left(m.peer_id);
+        break;
+      case 'offer': {
+        let peer = this.peers.get(m.from);
+        if (!peer?.takes(m.offer)) peer = this.#meet(m.from);
+        peer.receiveOffer(m.offer);
+        break;
+      }
+      case 'answer':
+        this.peers.get(m.from)?.receiveAnswer(m.answer);
+        break;
+      case 'ice_candidate':
+        this.peers.get(m.from)?.receiveCandidate(m.candidate);
+        break;
+      case 'error':
+        this.dispatchEvent(new CustomEvent('refused', {detail: m}));
+        break;
+    }
+  }
+
+  // enter is called each time the server lets us in: the newcomer offers.
+  #enter(ids) {
+    this.#attempt = 0;
+    for (const id of [...this.peers.keys()]) if (!ids.includes(id)) this.#remove(id);
+    this.#become('joined');
+    for (const id of ids) if (id !== this.id) this.#meet(id).offer();
+  }
+
+  // came: their offer will follow. A connection that still works is kept until
+  // then.
+  #came(id) {
+    if (typeof id !== 'string' || id === this.id) return;
+    clearTimeout(this.#lingering.get(id));
+    if (!this.peers.has(id)) this.peers.set(id, null);
+    this.#tell('peer', id);
+  }
+
+  // left: the socket has closed. When the connection to them still works, they
+  // may have lost nothing but that, and are coming back.
+  #left(id) {
+    if (!this.peers.get(id)?.open) {
+      this.#remove(id);
+      return;
+    }
+    clearTimeout(this.#lingering.get(id));
+    this.#lingering.set(id, setTimeout(() => this.#remove(id), LINGER));
+  }
+
+  // meet makes a new connection in place of any there was.
+  #meet(id) {
+    clearTimeout(this.#lingering.get(id));
+    this.#lingering.delete(id);
+    this.peers.get(id)?.close();
+    const peer = new Peer(id, this.#media, (message) => this.#send({...message, target: id}));
+    this.peers.set(id, peer);
+    const current = () => this.peers.get(id) === peer;
+    peer.addEventListener('change', () => { if (current()) this.#tell('peer', id); });
+    peer.addEventListener('open', () => { if (current()) this.#tell('open', id); });
+    peer.addEventListener('text', ({detail}) => { if (current()) this.#tell('text', id, detail); });
+    peer.addEventListener('over', () => { if (current() && this.#lingering.has(id)) this.#remove(id); });
+    this.#tell('peer', id);
+    return peer;
+  }
+
+  #remove(id) {
+    clearTimeout(this.#lingering.get(id));
+    this.#lingering.delete(id);
+    if (!this.peers.has(id)) return;
+    this.peers.get(id)?.close();
+    this.peers.delete(id);
+    this.#tell('left', id);
+  }
+
+  #tell(type, id, text) {
+    this.dispatchEvent(new CustomEvent(type, {detail: {id, text}}));
+  }
+}

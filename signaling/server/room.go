@@ -1,0 +1,153 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/coder/websocket"
+
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// room has the peers of one room in the order in which they joined.
+type room struct {
+	id    string
+	peers []*socket
+}
+
+func (rm *room) find(id string) *socket {
+	for _, p := range rm.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+func (rm *room) remove(so *socket) {
+	rm.peers = slices.DeleteFunc(rm.peers, func(p *socket) bool { return p == so })
+}
+
+// broadcast queues a message for all peers but one.
+func (rm *room) broadcast(m message.Message, except *socket) {
+	b := encode(m)
+	for _, p := range rm.peers {
+		if p != except {
+			p.send(b)
+		}
+	}
+}
+
+// join puts a socket into a room and queues what it and the others are told.
+// All of it happens under the server's lock, so that everybody sees who comes
+// and goes in one order.
+func (s *Server) join(so *socket, peerID, roomID string) *refusal {
+	if what := badID(peerID); what != "" {
+		return &refusal{code: message.CodeBadPeerID, text: "the peer_id " + what}
+	}
+	if what := badID(roomID); what != "" {
+		return &refusal{code: message.CodeBadRoomID, text: "the room_id " + what}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if so.room != nil {
+		return &refusal{code: message.CodeAlreadyJoined, text: "this socket is in a room already"}
+	}
+	rm := s.rooms[roomID]
+	if rm == nil {
+		if len(s.rooms) >= s.cfg.MaxRooms {
+			return &refusal{code: message.CodeTooManyRooms, text: fmt.Sprintf("the server has its %d rooms already", s.cfg.MaxRooms)}
+		}
+		rm = &room{id: roomID}
+	}
+	old := rm.find(peerID)
+	if old == nil && len(rm.peers) >= s.cfg.MaxPeers {
+		return &refusal{code: message.CodeRoomFull, text: fmt.Sprintf("the room has its %d peers already", s.cfg.MaxPeers)}
+	}
+	if old != nil {
+		rm.remove(old)
+		old.room = nil
+		rm.broadcast(message.Message{Type: message.PeerLeft, PeerID: peerID}, nil)
+		old.send(encode(message.Message{Type: message.Error, Code: message.CodeReplaced, Text: "another socket has joined under this peer_id"}))
+		old.out.end(StatusReplaced, "another socket has joined under this peer_id")
+	}
+	peers := make([]string, 0, len(rm.peers))
+	for _, p := range rm.peers {
+		peers = append(peers, p.id)
+	}
+	rm.broadcast(message.Message{Type: message.PeerJoined, PeerID: peerID}, nil)
+	so.room, so.id = rm, peerID
+	so.send(encode(message.Message{Type: message.RoomPeers, Peers: peers}))
+	rm.peers = append(rm.peers, so)
+	s.rooms[roomID] = rm
+	return nil
+}
+
+// leave takes a socket out of its room, if it still is in one.
+func (s *Server) leave(so *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rm := so.room
+	if rm == nil {
+		return
+	}
+	so.room = nil
+	rm.remove(so)
+	if len(rm.peers) == 0 {
+		delete(s.rooms, rm.id)
+		return
+	}
+	rm.broadcast(message.Message{Type: message.PeerLeft, PeerID: so.id}, nil)
+}
+
+// relay passes an offer, answer or candidate on to its target.
+func (s *Server) relay(so *socket, e envelope) *refusal {
+	if e.payload() == nil {
+		return &refusal{code: message.CodeBadMessage, text: fmt.Sprintf("a message of type %q needs its payload", e.Type)}
+	}
+	target := e.Target
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if so.room == nil {
+		return &refusal{code: message.CodeNotJoined, text: "join a room first"}
+	}
+	to := so.room.find(target)
+	if to == nil || to == so {
+		// Candidates to somebody who has just left are the way of the world.
+		if e.Type == message.ICECandidate {
+			return nil
+		}
+		return &refusal{code: message.CodeUnknownPeer, text: "the target is not in the room", peer: target}
+	}
+	b, err := e.relayed(so.id)
+	if err != nil {
+		return &refusal{code: message.CodeBadMessage, text: "the payload can't be relayed"}
+	}
+	if len(b) > s.cfg.MaxMessage {
+		return &refusal{code: message.CodeTooLarge, text: fmt.Sprintf("the relayed message would be larger than %d bytes", s.cfg.MaxMessage)}
+	}
+	to.send(b)
+	return nil
+}
+
+// refusal is an error message that leaves the socket open.
+type refusal struct{ code, text, peer string }
+
+func (r *refusal) message() message.Message {
+	return message.Message{Type: message.Error, Code: r.code, Text: r.text, PeerID: r.peer}
+}
+
+// refuse queues an error message for a socket and closes it after that.
+func (so *socket) refuse(code, text string, status websocket.StatusCode) {
+	so.send(encode(message.Message{Type: message.Error, Code: code, Text: text}))
+	so.out.end(status, text)
+}
+
+func encode(m message.Message) []byte {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic("server: a message of strings did not marshal: " + err.Error())
+	}
+	return b
+}

@@ -1,0 +1,266 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// StatusReplaced is the status with which a socket is closed when another joins
+// under its id (RFC 6455 §7.4.2, private use).
+const StatusReplaced websocket.StatusCode = 4001
+
+// MaxID is the length of the longest peer or room id, in bytes.
+const MaxID = 128
+
+// Config has the server's limits. The zero value of a field stands for the
+// default it names.
+type Config struct {
+	// MaxRooms is how many rooms there can be at once. Default 1000.
+	MaxRooms int
+	// MaxPeers is how many peers one room can hold. Default 100.
+	MaxPeers int
+	// MaxSockets is how many WebSockets can be open at once, joined or not.
+	// Default 10000.
+	MaxSockets int
+	// MaxMessage is the largest message that is read or relayed, in bytes.
+	// Default message.MaxSize.
+	MaxMessage int
+	// Rate is how many messages a second one peer may send, on average.
+	// Each started 4 KiB of a message counts as one. Default 100.
+	Rate float64
+	// Burst is how many messages a peer may send at once before Rate applies.
+	// The default leaves room for an offer and 20 candidates to every peer of
+	// a full room. Never less than the largest message counts for.
+	Burst int
+	// Origins are patterns (as of path.Match, without regard to case) of the
+	// hosts whose pages may connect, or of scheme and host when a pattern has
+	// "://" in it. Pages of the server's own host always may, and so may
+	// clients that are no browsers and send no Origin.
+	Origins []string
+	// JoinTimeout is how long a socket may take to join. Default 10 s.
+	JoinTimeout time.Duration
+	// WriteTimeout is how long one message may take to be written to a peer's
+	// connection before it is cut. Default 10 s.
+	WriteTimeout time.Duration
+	// PingInterval is how often a peer is asked whether it is still there,
+	// and PingTimeout how long the answer may take. Default 15 s each.
+	PingInterval, PingTimeout time.Duration
+	// Logger is told who joins, who leaves and what is refused. Default: none.
+	Logger *slog.Logger
+}
+
+func orElse[T int | float64 | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+func (c Config) withDefaults() Config {
+	c.MaxRooms = orElse(c.MaxRooms, 1000)
+	c.MaxPeers = orElse(c.MaxPeers, 100)
+	c.MaxSockets = orElse(c.MaxSockets, 10000)
+	c.MaxMessage = orElse(c.MaxMessage, message.MaxSize)
+	c.Rate = orElse(c.Rate, 100)
+	c.Burst = max(orElse(c.Burst, 100+25*c.MaxPeers), cost(c.MaxMessage))
+	c.JoinTimeout = orElse(c.JoinTimeout, 10*time.Second)
+	c.WriteTimeout = orElse(c.WriteTimeout, 10*time.Second)
+	c.PingInterval = orElse(c.PingInterval, 15*time.Second)
+	c.PingTimeout = orElse(c.PingTimeout, 15*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// cost is what a message of n bytes counts for in Config.Rate.
+func cost(n int) int { return 1 + n/4096 }
+
+// Server is a room server. It is an http.Handler, safe for concurrent use.
+type Server struct {
+	cfg  Config
+	page http.Handler
+
+	wg sync.WaitGroup // one for each socket
+
+	mu       sync.Mutex // guards what follows, and the room and id of sockets
+	stopping bool
+	sockets  map[*socket]struct{}
+	rooms    map[string]*room
+}
+
+// New makes a server without rooms; they come and go with their peers. It
+// panics when a pattern in cfg.Origins is malformed: check those that users
+// write with CheckOrigins.
+func New(cfg Config) *Server {
+	if err := CheckOrigins(cfg.Origins); err != nil {
+		panic(err)
+	}
+	return &Server{
+		cfg:     cfg.withDefaults(),
+		page:    newPage(),
+		sockets: make(map[*socket]struct{}),
+		rooms:   make(map[string]*room),
+	}
+}
+
+// CheckOrigins tells whether the patterns can be used as Config.Origins.
+func CheckOrigins(patterns []string) error {
+	for _, p := range patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf("origin pattern %q: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP takes in WebSockets on every path, and serves the page at /, with
+// its parts below /page/, and /healthz.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case isUpgrade(r):
+		s.serveSocket(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	case r.URL.Path == "/healthz":
+		s.serveHealth(w)
+	case strings.HasPrefix(r.URL.Path, "/ws/"):
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "this address is for WebSockets; the page is at /", http.StatusUpgradeRequired)
+	default:
+		s.page.ServeHTTP(w, r)
+	}
+}
+
+func isUpgrade(r *http.Request) bool {
+	for _, v := range r.Header.Values("Upgrade") {
+		for token := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "websocket") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *Server) serveHealth(w http.ResponseWriter) {
+	health := struct {
+		Status string `json:"status"`
+		Rooms  int    `json:"rooms"`
+		Peers  int    `json:"peers"`
+	}{Status: "ok"}
+	s.mu.Lock()
+	health.Rooms = len(s.rooms)
+	for _, rm := range s.rooms {
+		health.Peers += len(rm.peers)
+	}
+	stopping := s.stopping
+	s.mu.Unlock()
+
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if stopping {
+		health.Status = "stopping"
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(health) // an error here is the client gone
+}
+
+func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
+	so := newSocket(s, roomOfPath(r.URL))
+	if refusal := s.admit(so); refusal != "" {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, refusal, http.StatusServiceUnavailable)
+		return
+	}
+	defer s.dismiss(so)
+
+	h := &hijacked{ResponseWriter: w}
+	conn, err := websocket.Accept(h, r, &websocket.AcceptOptions{OriginPatterns: s.cfg.Origins})
+	if err != nil {
+		s.cfg.Logger.Info("WebSocket refused", "remote", r.RemoteAddr, "reason", err)
+		return
+	}
+	so.log = s.cfg.Logger.With("remote", r.RemoteAddr)
+	so.run(conn, h.conn)
+}
+
+// roomOfPath gives the last element of a path, or "".
+func roomOfPath(u *url.URL) string {
+	p := strings.TrimRight(u.EscapedPath(), "/")
+	name, err := url.PathUnescape(p[strings.LastIndexByte(p, '/')+1:])
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// admit counts a socket in, or says why not.
+func (s *Server) admit(so *socket) (refusal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return "the server is stopping"
+	}
+	if len(s.sockets) >= s.cfg.MaxSockets {
+		return "the server has no place for another connection"
+	}
+	s.sockets[so] = struct{}{}
+	s.wg.Add(1)
+	return ""
+}
+
+func (s *Server) dismiss(so *socket) {
+	s.mu.Lock()
+	delete(s.sockets, so)
+	s.mu.Unlock()
+	so.cut()
+	s.wg.Done()
+}
+
+// Shutdown refuses new sockets, closes those there are with status 1001, and
+// returns when the last goroutine of the last of them has ended. When ctx is
+// done before, it cuts the connections that are left and returns ctx's error.
+//
+// http.Server.Shutdown does not know about WebSockets: call both.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.stopping = true
+	for so := range s.sockets {
+		so.out.end(websocket.StatusGoingAway, "the server is stopping")
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for so := range s.sockets {
+		so.cut()
+	}
+	s.mu.Unlock()
+	<-done
+	return fmt.Errorf("closing the rooms' sockets: %w", ctx.Err())
+}

@@ -1,0 +1,245 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
+
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// socket is one WebSocket. Three goroutines serve it: the handler's own reads,
+// one writes, and one sees to it that the peer joins and stays alive.
+type socket struct {
+	server   *Server
+	pathRoom string
+	log      *slog.Logger
+	out      *outbox
+	limit    *rate.Limiter
+	warn     rate.Sometimes // how often a peer hears that it is too fast
+	joined   chan struct{}  // closed by the reader when the join is accepted
+
+	// ctx ends when the connection is to be cut without ceremony.
+	ctx context.Context
+	cut context.CancelFunc
+
+	// Guarded by the server's lock. id is set with the first room and stays.
+	room *room
+	id   string
+}
+
+func newSocket(s *Server, pathRoom string) *socket {
+	so := &socket{
+		server:   s,
+		pathRoom: pathRoom,
+		out:      newOutbox(),
+		limit:    rate.NewLimiter(rate.Limit(s.cfg.Rate), s.cfg.Burst),
+		warn:     rate.Sometimes{Interval: 10 * time.Second},
+		joined:   make(chan struct{}),
+	}
+	so.ctx, so.cut = context.WithCancel(context.Background())
+	return so
+}
+
+// send queues b for the peer, and cuts it off when it reads too slowly. It
+// never waits, so it may be called under the server's lock.
+func (so *socket) send(b []byte) {
+	if !so.out.put(b) {
+		so.cut()
+	}
+}
+
+// run serves the socket until it is closed by either side, and returns when all
+// that belongs to it has ended.
+func (so *socket) run(conn *websocket.Conn, raw net.Conn) {
+	// conn would wait for a closing handshake; raw does not.
+	stop := context.AfterFunc(so.ctx, func() { _ = raw.Close() })
+	defer stop()
+	// Messages above the limit are noticed by readMessage, which can say so.
+	conn.SetReadLimit(-1)
+
+	var wg sync.WaitGroup
+	reading, done := context.WithCancel(so.ctx)
+	wg.Go(func() { so.write(conn) })
+	wg.Go(func() { so.watch(reading, conn) })
+	err := so.read(conn)
+	so.server.leave(so)
+	so.log.Info("peer left", "peer", so.id, "reason", err)
+	done()
+	so.out.end(websocket.StatusNormalClosure, "")
+	wg.Wait()
+	so.cut()
+	_ = conn.CloseNow()
+}
+
+var (
+	errTooLarge = errors.New("message too large")
+	errText     = errors.New("not a text message")
+)
+
+// read handles what the peer sends until the connection ends, and returns why
+// it did.
+func (so *socket) read(conn *websocket.Conn) error {
+	for {
+		b, err := so.readMessage(conn)
+		var refused *refusal
+		switch {
+		case errors.Is(err, errTooLarge):
+			so.refuse(message.CodeTooLarge, fmt.Sprintf("a message is larger than %d bytes", so.server.cfg.MaxMessage), websocket.StatusMessageTooBig)
+			return err
+		case errors.Is(err, errText):
+			refused = &refusal{code: message.CodeBadMessage, text: "messages are JSON text, not binary"}
+		case err != nil:
+			return err
+		}
+		if err := so.throttle(cost(len(b))); err != nil {
+			return err
+		}
+		if refused == nil {
+			refused = so.handle(b)
+		}
+		if refused != nil {
+			so.log.Info("message refused", "peer", so.id, "code", refused.code, "reason", refused.text)
+			so.send(encode(refused.message()))
+		}
+	}
+}
+
+func (so *socket) readMessage(conn *websocket.Conn) ([]byte, error) {
+	typ, r, err := conn.Reader(so.ctx)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for a message: %w", err)
+	}
+	maxSize := so.server.cfg.MaxMessage
+	b, err := io.ReadAll(io.LimitReader(r, int64(maxSize)+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading a message: %w", err)
+	}
+	if len(b) > maxSize {
+		return nil, errTooLarge
+	}
+	if typ != websocket.MessageText {
+		return nil, errText
+	}
+	return b, nil
+}
+
+// throttle waits until the peer may send n more.
+func (so *socket) throttle(n int) error {
+	if so.limit.AllowN(time.Now(), n) {
+		return nil
+	}
+	so.warn.Do(func() {
+		so.log.Info("peer sends too fast", "peer", so.id)
+		so.send(encode(message.Message{Type: message.Error, Code: message.CodeRateLimited,
+			Text: fmt.Sprintf("more than %g messages a second; yours are read more slowly now", so.server.cfg.Rate)}))
+	})
+	if err := so.limit.WaitN(so.ctx, n); err != nil {
+		return fmt.Errorf("slowing a peer down: %w", err)
+	}
+	return nil
+}
+
+func (so *socket) handle(b []byte) *refusal {
+	e, err := parseEnvelope(b)
+	if err != nil {
+		return &refusal{code: message.CodeBadMessage, text: err.Error()}
+	}
+	switch e.Type {
+	case message.Join:
+		roomID := so.pathRoom
+		if e.RoomID != nil {
+			roomID = *e.RoomID
+		}
+		if refused := so.server.join(so, e.PeerID, roomID); refused != nil {
+			return refused
+		}
+		so.log = so.log.With("room", roomID)
+		so.log.Info("peer joined", "peer", e.PeerID)
+		close(so.joined)
+	case message.Offer, message.Answer, message.ICECandidate:
+		return so.server.relay(so, e)
+	}
+	return nil
+}
+
+// write sends what is queued until the outbox has ended, and then closes the
+// connection.
+func (so *socket) write(conn *websocket.Conn) {
+	for {
+		b, ok, ended := so.out.take()
+		switch {
+		case ok:
+			ctx, cancel := context.WithTimeout(so.ctx, so.server.cfg.WriteTimeout)
+			err := conn.Write(ctx, websocket.MessageText, b)
+			cancel()
+			if err != nil {
+				so.cut()
+				return
+			}
+		case ended:
+			status, reason := so.out.closing()
+			_ = conn.Close(status, reason) // an error is the peer gone
+			so.cut()
+			return
+		default:
+			select {
+			case <-so.out.ready:
+			case <-so.ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// watch closes a socket that does not join, and cuts one that is dead.
+func (so *socket) watch(reading context.Context, conn *websocket.Conn) {
+	join := time.NewTimer(so.server.cfg.JoinTimeout)
+	defer join.Stop()
+	select {
+	case <-so.joined:
+	case <-reading.Done():
+		return
+	case <-join.C:
+		so.refuse(message.CodeJoinTimeout, "no join came in time", websocket.StatusPolicyViolation)
+		return
+	}
+	tick := time.NewTicker(so.server.cfg.PingInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-reading.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(reading, so.server.cfg.PingTimeout)
+		err := conn.Ping(ctx)
+		cancel()
+		if err != nil {
+			so.cut()
+			return
+		}
+	}
+}
+
+// hijacked remembers the connection below the WebSocket.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, rw, err
+}
