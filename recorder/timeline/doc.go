@@ -1,0 +1,54 @@
+// Package timeline gives every frame its place on the one clock of a session:
+// it turns RTP timestamps, which start anywhere and run at the pace of some
+// crystal, into time since the session began.
+//
+// # What is known
+//
+// Three things tell when a frame was captured, each better than the next.
+//
+//   - The frame's capture time (the abs-capture-time header extension), on the
+//     sender's wall clock. Only some frames have one, but the first does.
+//   - Sender reports (RFC 3550 §6.4.1), which say what a track's timestamps are
+//     on the sender's wall clock. All tracks of a connection share that clock,
+//     so they can be laid side by side exactly. The first one of a browser's
+//     audio track comes after some 2.5 s, and each is off by some ms.
+//   - Arrival. A frame can come late but not early, so the least of (arrival -
+//     media time) over a while is the track's offset, but for the time that its
+//     encoder takes.
+//
+// # How they are used
+//
+// A frame's session time is its media time plus an offset. Media time is the
+// extended RTP timestamp, so frames keep the sender's exact spacing. The offset
+// moves towards a target:
+//
+//	target = (wall time - media time)    a line through the track's samples
+//	       + (session time - wall time)  the least delay of the connection
+//
+// and, as long as a track has no sample, the least of (arrival - media time).
+// The second term moves slowly and moves all tracks alike; the first is fitted
+// to up to 32 samples, with outliers clipped. So the skew of any of the clocks
+// is followed without a lag, and noise is averaged out.
+//
+// The offset is slewed: by at most 20 ms per second of audio and 40 ms of video,
+// or half of the error per second if that is more, up to 250 ms. Only a track
+// that is placed more than 250 ms too early is moved at once, which leaves a
+// gap, and one that pauses is placed anew after the pause.
+//
+// # Pauses, bursts, jumps
+//
+// Some senders let timestamps stand still while they send nothing. The first
+// frame after that looks like one that the network held up. Audio frames are
+// therefore held, when one comes more than 250 ms late all of a sudden, until it
+// shows: after a burst the delay comes down, after a pause it stays. What other
+// tracks of the connection did meanwhile helps. A decision that turns out to be
+// wrong is taken back, at the latest by the next report or capture time.
+//
+// A timestamp that jumps, or a sender that restarts, is placed by arrival. A
+// wall clock that steps is recognised by reports that suddenly disagree with
+// the media and the arrivals by the same amount, and moves nothing. A report
+// that would place frames after their arrival, or long before, is refused.
+//
+// Everything here is a function of its input: integers only, no clock, no
+// randomness.
+package timeline

@@ -1,0 +1,213 @@
+package timeline
+
+// Limits of holding frames back.
+const (
+	// settleTime is how long the first frames of a track, and those after a
+	// jump, are held so that the least delayed of them gives their place.
+	settleTime = second / 10
+	// pauseLimit is the least pause that is looked for: how much later than
+	// the one before a frame must come.
+	pauseLimit = second / 4
+	// onTimeLimit and lateLimit tell frames that came on time from late ones.
+	onTimeLimit = second / 8
+	lateLimit   = second / 4
+	// A pause is decided when the delay has stayed for so long; for less when
+	// another track shows that the network was not the reason.
+	decideTime  = second / 5
+	decideSoon  = 60 * second / 1000
+	decideAfter = 3 // frames
+	// delayNoise is how much a delay may come down without being a burst's.
+	delayNoise = 20 * second / 1000
+	// maxHeld bounds the frames that are held.
+	maxHeld = 512
+)
+
+type holdState uint8
+
+const (
+	running  holdState = iota
+	settling           // the first frames: how late are they?
+	doubting           // a pause of the sender, or a burst of the network?
+)
+
+// hold is the state of a track that holds frames back.
+type hold struct {
+	state holdState
+	since int64 // arrival of the first frame held
+	until int64 // session time at which it ends
+	first int64 // how late the first frame was
+	least int64 // how late the least late frame was
+	n     int
+}
+
+func (h *hold) begin(s holdState, arrival, late, d, now int64) {
+	*h = hold{state: s, since: arrival, until: max(now, arrival) + d, first: late, least: late}
+}
+
+// undo remembers a pause that may turn out to have been a burst.
+type undo struct {
+	pause, until int64
+}
+
+// undoTime is how long, in media time, a decision for a pause can be undone.
+const undoTime = 5 * second
+
+// due tells whether a frame at media time m came so early that the pause before
+// can't have been one: after a pause the delay stays, after a burst it falls.
+func (u *undo) due(m, late int64) bool {
+	return u.pause > 0 && m < u.until && late < -max(second/10, u.pause/4)
+}
+
+// decide goes through the states with the last frame pushed, whose arrival
+// interval was step longer than its media interval; sure is set when its place
+// is known by its capture time.
+func (t *Track) decide(step int64, sure bool) {
+	at := t.last.arrival
+	late := at - t.last.media - t.delay.value()
+	switch t.hold.state {
+	case running:
+		if sure || !t.audio || late <= pauseLimit || step <= pauseLimit*3/4 {
+			t.release()
+			return
+		}
+		t.hold.begin(doubting, at, late, t.clock.maxHold, t.clock.now)
+		t.hold.n = 1
+	case settling:
+		if t.frames == 0 {
+			late = 0
+		}
+		t.hold.least = min(t.hold.least, late)
+		s, known := t.source(t.last.media)
+		known = known && !t.lines[s].guessed
+		if at-t.hold.since >= settleTime || known || t.held > maxHeld {
+			t.settle()
+		}
+	case doubting:
+		t.hold.n++
+		t.hold.least = min(t.hold.least, late)
+		if sure {
+			t.burst()
+			return
+		}
+		t.judge(late)
+	}
+}
+
+// settle ends settling: after a jump, the least late frame is taken as on time.
+func (t *Track) settle() {
+	if d := t.hold.least; d < 0 {
+		t.move(d)
+	}
+	t.release()
+}
+
+// judge ends doubting, if the frames so far tell.
+func (t *Track) judge(late int64) {
+	h := &t.hold
+	elapsed := t.last.arrival - h.since
+	fell := h.first - h.least
+	onTime, alsoLate := t.others(h.since)
+	switch {
+	case late < h.first/2 || t.held > maxHeld:
+		t.burst()
+	case h.n < decideAfter || elapsed < decideSoon:
+	case alsoLate:
+		t.burst()
+	case (onTime || elapsed >= decideTime) && fell <= elapsed/4+delayNoise:
+		t.pause(h.least)
+	}
+}
+
+// timeout ends whatever is going on.
+func (t *Track) timeout() {
+	h := &t.hold
+	switch h.state {
+	case settling:
+		t.settle()
+	case doubting:
+		_, alsoLate := t.others(h.since)
+		if alsoLate || h.first-h.least > (t.last.arrival-h.since)/4+delayNoise {
+			t.burst()
+		} else {
+			t.pause(h.least)
+		}
+	default:
+		t.release()
+	}
+}
+
+// others tells whether, around the time since, the frames of another track of
+// the connection came on time or late.
+func (t *Track) others(since int64) (onTime, late bool) {
+	for _, u := range t.clock.tracks {
+		switch {
+		case u == t:
+		case u.onTime >= since-onTimeLimit && u.onTime > u.late:
+			onTime = true
+		case u.late >= since-onTimeLimit:
+			late = true
+		}
+	}
+	return onTime, late && !onTime
+}
+
+// burst ends doubting: the timestamps are right.
+func (t *Track) burst() { t.release() }
+
+// pause ends doubting: the timestamps have stood still for the time d, and are
+// taken from now on as if they had not.
+func (t *Track) pause(d int64) {
+	t.queue[len(t.queue)-t.held].paused = d
+	t.move(d)
+	t.stats.Pauses++
+	t.undo = undo{pause: d, until: t.last.media + undoTime}
+	t.release()
+}
+
+// move shifts the media time of all frames that are held, and of all later.
+func (t *Track) move(d int64) {
+	for i := len(t.queue) - t.held; i < len(t.queue); i++ {
+		t.queue[i].media += d
+	}
+	t.shift += d
+	t.last.media += d
+	for s := range t.lines {
+		if l := &t.lines[s]; l.n > 0 {
+			l.restart(t.last.media, l.value(t.last.media), true)
+		}
+	}
+}
+
+// rebase shifts the media time of all frames that are not popped, and of all
+// later, since a wrong decision has come to light. When that takes time back,
+// the correction is slewed.
+func (t *Track) rebase(d int64) {
+	t.held = len(t.queue) - t.head
+	t.move(d)
+	if d < 0 {
+		t.offset -= d
+		t.prev += d
+	}
+	t.release()
+}
+
+// release ends holding.
+func (t *Track) release() {
+	t.hold.state = running
+	t.held = 0
+}
+
+// jump gives the media time of a frame whose timestamp has nothing to do with
+// those before: it is taken from its arrival.
+func (t *Track) jump(ticks, arrival int64) int64 {
+	if t.held > 0 {
+		t.timeout()
+	}
+	t.stats.Jumps++
+	t.undo = undo{}
+	t.origin, t.shift = ticks, arrival-t.delay.value()
+	t.last.media = t.shift
+	t.move(0)
+	t.hold.begin(settling, arrival, 0, min(settleTime, t.clock.maxHold), t.clock.now)
+	return t.shift
+}

@@ -1,0 +1,116 @@
+package timeline
+
+import (
+	"time"
+
+	"github.com/roomtape/roomtape/signaling"
+)
+
+// Limits of samples, in ns.
+const (
+	// sampleNoise is how far a sample may be from the line and be noise.
+	sampleNoise = second / 20
+	// Where a sample places frames must be between maxAhead after and
+	// maxBehind before their arrival.
+	maxAhead  = second / 4
+	maxBehind = 3 * second
+	// sampleSpan is the least distance of samples once there are some.
+	sampleSpan = second * 9 / 10
+)
+
+// Report takes a sender report for the track and the time of its arrival since
+// the session began. Reports may come before the first frame, and may be
+// wrong.
+func (t *Track) Report(r signaling.SenderReport, arrival time.Duration) {
+	at := clampTime(arrival)
+	t.clock.advance(at)
+	if r.NTP == 0 { // the sender has no wall clock
+		t.stats.Refused++
+		return
+	}
+	if !t.started {
+		t.early.report, t.early.arrival, t.early.set = r, at, true
+		return
+	}
+	delay := t.recent.value()
+	if t.hold.state == doubting {
+		delay = t.delay.value() + t.hold.least
+	} else if t.frames == 0 {
+		delay = t.last.arrival - t.last.media
+	}
+	t.sample(reports, r.NTP, t.extend(r.RTP, at), at, delay)
+}
+
+// sample takes what a report or a capture time says: that ticks was the instant
+// ntp. delay is how much later than their media time the frames of now arrive.
+// It returns whether that is believed.
+func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
+	w, l := &t.clock.walls[s], &t.lines[s]
+	if !w.known {
+		w.start(ntp, arrival)
+	}
+	if !t.believe(s, ntp, ticks, arrival, delay) {
+		t.stats.Refused++
+		return false
+	}
+	t.stats.Believed++
+	t.claimed, w.stepped = false, false
+	m, at := t.media(ticks), w.nanos(ntp)
+	w.observe(at, arrival)
+	switch {
+	case l.n == 0, l.guessed && abs(at-m-l.value(m)) > sampleNoise:
+		l.restart(m, at-m, false)
+	case l.n < clipAfter || abs(m-l.newest()) >= sampleSpan:
+		l.add(m, at-m)
+	}
+	return true
+}
+
+// believe tells whether a sample can be used, after it has taken into account
+// what the sample reveals: a step of the wall clock, or a change of the track's
+// timestamps.
+//
+// The two are told apart by the arrival. A step moves the wall time against the
+// media time and, by as much, against the arrival; a pause of the timestamps
+// moves it against the media time only; a late report only against the arrival.
+func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool {
+	w, l := &t.clock.walls[s], &t.lines[s]
+	m, at := t.media(ticks), w.nanos(ntp)
+	late := arrival - at - w.delay.value()
+	if l.n == 0 {
+		if (late < -maxEarly || late > maxLate) && !w.claim(-late) {
+			return false
+		}
+		at = w.nanos(ntp)
+		return plausible(at-m+min(w.delay.value(), arrival-at), delay)
+	}
+
+	change := at - m - l.value(m)
+	t.stats.ReportError = time.Duration(change)
+	switch {
+	case abs(change) <= sampleNoise:
+		return true
+	case abs(change+late) <= min(abs(change)/2, sameStep):
+		return w.claim(change)
+	case late < -maxEarly || late > maxLate:
+		return w.claim(-late) && t.believe(s, ntp, ticks, arrival, delay)
+	case !plausible(l.value(m)+change+w.delay.value(), delay):
+		return false
+	case l.guessed && abs(change) < pauseLimit:
+		return true
+	case abs(change) < pauseLimit && !(t.claimed && abs(change-t.claim) <= sampleNoise):
+		t.claim, t.claimed = change, true
+		return false
+	case abs(change) < pauseLimit:
+		l.guessed = true // two in a row: the line begins anew
+		return true
+	}
+	t.rebase(change)
+	return true
+}
+
+// plausible tells whether frames that arrive so much later than their media
+// time can belong at this offset from it.
+func plausible(offset, delay int64) bool {
+	return offset <= delay+maxAhead && offset >= delay-maxBehind
+}

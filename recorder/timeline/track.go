@@ -1,0 +1,319 @@
+package timeline
+
+import (
+	"time"
+
+	"github.com/roomtape/roomtape/recorder/depacket"
+	"github.com/roomtape/roomtape/signaling"
+)
+
+// Limits of a track's estimates, in ns.
+const (
+	// delaySpan is the span of the minimum of arrival - media time, in media
+	// time, so that a pause does not make it forget.
+	delaySpan = 10 * second
+	// recentSpan, in frames, is the span of the same for what is now.
+	recentSpan = 8
+	// earlyJump: a frame so much earlier than any before has a timestamp that
+	// jumped forward. The network can't do that.
+	earlyJump = second / 2
+	// backJump: a timestamp so much before the last one has jumped back.
+	backJump = second / 5
+	// minStep is the least distance between two frames of a track.
+	minStep = second / 1000
+	// gap: media that pauses for so long is placed anew after it. Opus DTX
+	// sends every 400 ms, and is none.
+	gap = second / 2
+	// farOff: a track that is so much too early is moved at once.
+	farOff = second / 4
+	// audioSlew and videoSlew, in ns per second, are the least speed of a
+	// correction; slewTime makes large ones faster, up to maxSlew.
+	audioSlew = 20 * second / 1000
+	videoSlew = 40 * second / 1000
+	maxSlew   = 250 * second / 1000
+	slewTime  = 2
+	// captureAge is how long capture times hold against sender reports.
+	captureAge = 30 * second
+)
+
+// Placed is a frame with its place in session time.
+type Placed struct {
+	// Frame is the frame as it was pushed; its Data's owner is the caller.
+	Frame depacket.Frame
+	// Time is when the frame is presented, from the start of the session. It
+	// rises by at least 1 ms from frame to frame of a track, except that it is
+	// never below 0.
+	Time time.Duration
+	// Paused is how long the sender had paused before this frame without
+	// letting its timestamps go on, or 0.
+	Paused time.Duration
+}
+
+// Stats says how well a track is placed.
+type Stats struct {
+	// Correction is what is still to be corrected, positive when frames are
+	// placed too early.
+	Correction time.Duration
+	// ReportError is how far the last sender report or capture time that was
+	// believed was from what had been expected.
+	ReportError time.Duration
+	// Skew is how much slower than the sender's wall clock the RTP clock
+	// runs, in parts per billion.
+	Skew int64
+	// Believed and Refused count sender reports and capture times.
+	Believed, Refused int
+	// Pauses counts pauses with timestamps that stood still, and Jumps
+	// timestamps that jumped and restarts.
+	Pauses, Jumps int
+}
+
+// item is a frame on its way through a track.
+type item struct {
+	frame   depacket.Frame
+	arrival int64
+	media   int64 // media time
+	paused  int64
+}
+
+// Track places the frames of one track.
+type Track struct {
+	clock *Clock
+	audio bool
+	rate  int64
+
+	started bool
+	ticks   int64 // extended timestamp of the last frame
+	origin  int64 // ticks at media time shift
+	shift   int64
+	last    item // the last frame pushed, without its data
+
+	delay  floor // least arrival - media time
+	recent floor // the same, of the last frames
+	frames int64
+	lines  [sources]line // wall time - media time, by media time
+	early  struct {      // a sender report from before the first frame
+		report  signaling.SenderReport
+		arrival int64
+		set     bool
+	}
+	claim   int64 // a change of the mapping that one sample claims
+	claimed bool
+
+	onTime, late int64 // when the last frame that was on time, and late, arrived
+
+	queue []item // what is pushed and not popped: ready[head:], then held
+	head  int
+	held  int
+	hold  hold
+	undo  undo
+
+	placed   bool
+	offset   int64 // session time - media time, as used
+	prev     int64 // media time of the last frame placed
+	prevTime int64
+	stats    Stats
+}
+
+// media gives the media time of an extended timestamp.
+func (t *Track) media(ticks int64) int64 {
+	return ticksToNanos(ticks-t.origin, t.rate) + t.shift
+}
+
+// extend gives the extended timestamp that is nearest to what is expected at
+// the time of arrival.
+func (t *Track) extend(timestamp uint32, arrival int64) int64 {
+	expected := t.ticks + nanosToTicks(arrival-t.last.arrival, t.rate)
+	return expected + int64(int32(timestamp-uint32(expected)))
+}
+
+// Push takes a frame in the order of its sequence numbers, and the time of its
+// arrival since the session began. Data stays with the frame until Pop.
+func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
+	at := clampTime(arrival)
+	t.clock.advance(at)
+	if !t.started {
+		t.start(f.Timestamp, at)
+	}
+	ticks := t.extend(f.Timestamp, at)
+	m := t.media(ticks)
+	// A frame stamped with the same arrival as the one before says nothing
+	// new; in a dump whose clock stood still, none does.
+	fresh := at != t.last.arrival || t.frames == 0
+	switch late := at - m - t.delay.value(); {
+	case t.frames == 0:
+	case f.Restarted, m < t.last.media-backJump:
+		m = t.jump(ticks, at)
+	case f.CaptureTime != 0: // decides below
+	case fresh && t.undo.due(m, late):
+		t.rebase(-t.undo.pause)
+		t.undo = undo{}
+		m = t.media(ticks)
+	case fresh && late < -earlyJump:
+		m = t.jump(ticks, at)
+	}
+	step := (at - t.last.arrival) - (m - t.last.media)
+	t.ticks = ticks
+	t.last = item{arrival: at, media: m}
+	t.put(item{frame: f, arrival: at, media: m})
+
+	sure := f.CaptureTime != 0 && t.sample(captures, f.CaptureTime, ticks, at, at-m)
+	if f.CaptureTime != 0 && !sure && fresh && at-m-t.delay.value() < -earlyJump {
+		m = t.jump(ticks, at)
+		t.queue[len(t.queue)-1].media = m
+	}
+	t.decide(step, sure)
+	if fresh {
+		t.learn(at)
+	}
+}
+
+// start begins the track with its first timestamp.
+func (t *Track) start(timestamp uint32, arrival int64) {
+	t.started = true
+	t.ticks, t.origin = int64(timestamp), int64(timestamp)
+	t.last.arrival = arrival
+	t.hold.begin(settling, arrival, 0, min(settleTime, t.clock.maxHold), t.clock.now)
+	if t.early.set {
+		t.early.set = false
+		ticks := t.extend(t.early.report.RTP, t.early.arrival)
+		t.sample(reports, t.early.report.NTP, ticks, t.early.arrival, arrival)
+	}
+}
+
+// learn notes the last frame's delay, once it is decided.
+func (t *Track) learn(arrival int64) {
+	if t.hold.state == doubting {
+		return
+	}
+	m := t.last.media
+	late := arrival - m - t.delay.value()
+	if t.frames == 0 {
+		late = 0
+	}
+	t.delay.add(m, arrival-m, delaySpan)
+	t.recent.add(t.frames, arrival-m, recentSpan)
+	t.frames++
+	switch {
+	case late < onTimeLimit:
+		t.onTime = arrival
+	case late > lateLimit:
+		t.late = arrival
+	}
+	if s, ok := t.source(m); ok && !t.lines[s].guessed {
+		t.clock.walls[s].observe(m+t.lines[s].value(m), arrival)
+	}
+}
+
+// source tells which mapping places media time m.
+func (t *Track) source(m int64) (source, bool) {
+	c, r := &t.lines[captures], &t.lines[reports]
+	switch {
+	case c.n > 0 && (r.n == 0 || m-c.newest() <= captureAge):
+		return captures, true
+	case r.n > 0:
+		return reports, true
+	}
+	return 0, false
+}
+
+// target gives where media time m belongs: session time - m.
+func (t *Track) target(m int64) int64 {
+	if s, ok := t.source(m); ok {
+		return t.lines[s].value(m) + t.clock.walls[s].offset(t.clock.now)
+	}
+	return t.delay.value()
+}
+
+// Pop gives the next frame with its place, once it is decided. It returns
+// false when there is none or it must wait; now is the time since the session
+// began.
+func (t *Track) Pop(now time.Duration) (Placed, bool) {
+	t.clock.advance(clampTime(now))
+	if t.held > 0 && t.clock.now >= t.hold.until {
+		t.timeout()
+	}
+	if t.head == len(t.queue)-t.held {
+		return Placed{}, false
+	}
+	it := t.queue[t.head]
+	t.queue[t.head] = item{}
+	t.head++
+	if t.head == len(t.queue) {
+		t.queue, t.head = t.queue[:0], 0
+	}
+	return t.place(it), true
+}
+
+func (t *Track) put(it item) {
+	if t.head > 0 && len(t.queue) == cap(t.queue) {
+		n := copy(t.queue, t.queue[t.head:])
+		clear(t.queue[n:])
+		t.queue, t.head = t.queue[:n], 0
+	}
+	t.queue = append(t.queue, it)
+	t.held++
+}
+
+// place gives the frame its time.
+func (t *Track) place(it item) Placed {
+	target := t.target(it.media)
+	err := target - t.offset
+	switch step := it.media - t.prev; {
+	case !t.placed || err > farOff:
+		t.offset = target
+	case step >= gap:
+		t.offset += max(err, -step/2)
+	case step > 0:
+		least := int64(videoSlew)
+		if t.audio {
+			least = audioSlew
+		}
+		t.offset += slew(err, least, step)
+	}
+	t.stats.Correction = time.Duration(target - t.offset)
+	at := max(it.media+t.offset, 0)
+	if t.placed {
+		at = max(at, t.prevTime+minStep)
+	}
+	t.placed = true
+	t.prev, t.prevTime = it.media, at
+	return Placed{Frame: it.frame, Time: time.Duration(at), Paused: time.Duration(it.paused)}
+}
+
+// slew gives how far an error may be corrected in the time dt: at least least
+// ns per second, faster when it is large, never past it.
+func slew(err, least, dt int64) int64 {
+	rate := min(max(abs(err)/slewTime, least), maxSlew)
+	step := maxTime
+	if dt < 1000*second {
+		step = rate * (dt / 1000) / (second / 1000)
+	}
+	return min(max(err, -step), step)
+}
+
+// Deadline tells when Pop should be called though nothing is pushed. It
+// returns false when nothing is held.
+func (t *Track) Deadline() (time.Duration, bool) {
+	if t.held == 0 {
+		return 0, false
+	}
+	return time.Duration(t.hold.until), true
+}
+
+// Flush tells that the track has ended: Pop gives what is held without waiting
+// for more, and nothing may be pushed any more.
+func (t *Track) Flush() {
+	if t.held > 0 {
+		t.timeout()
+	}
+	t.clock.forget(t)
+}
+
+// Stats says how well the track is placed.
+func (t *Track) Stats() Stats {
+	s := t.stats
+	if src, ok := t.source(t.last.media); ok {
+		s.Skew = t.lines[src].slope
+	}
+	return s
+}
