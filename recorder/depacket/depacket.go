@@ -1,0 +1,149 @@
+// Package depacket makes frames of RTP packets, codec by codec.
+//
+// A [Depacketizer] takes the packets of one track in order and gives complete
+// frames only, and only those that can be decoded: after a loss it follows what
+// the lost frames were good for, as far as the payload tells, and when the chain
+// of references is broken it drops frames until the next keyframe. So a file
+// made of its frames never holds a frame that can't be decoded.
+//
+// Payloads are untrusted: what can't be right is dropped and counted. A
+// Depacketizer is used by one goroutine and allocates nothing per packet once
+// its buffers have grown.
+package depacket
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+)
+
+// DefaultMaxFrameSize is the default of Config.MaxFrameSize in bytes: some times
+// what a keyframe of a 4K screen needs.
+const DefaultMaxFrameSize = 4 << 20
+
+// ErrCodec is returned, wrapped, by New for a codec that can't be depacketized.
+var ErrCodec = errors.New("depacket: no depacketizer for this codec")
+
+// Config has what a depacketizer must know besides the codec. The zero value is
+// ready to use.
+type Config struct {
+	// AbsCaptureTime is the id of the abs-capture-time header extension, or 0
+	// when it is not negotiated.
+	AbsCaptureTime uint8
+	// MaxFrameSize bounds a frame in bytes; larger ones are dropped. 0 means
+	// DefaultMaxFrameSize.
+	MaxFrameSize int
+}
+
+// Frame is one complete frame: a VP8 or VP9 picture with all its layers, or an
+// Opus packet.
+type Frame struct {
+	// Data belongs to the caller, until it is given back with Recycle.
+	Data []byte
+	// Timestamp is the RTP timestamp.
+	Timestamp uint32
+	// Arrival is when the first of its packets arrived.
+	Arrival time.Time
+	// Duration is how long the frame lasts; for audio, by the TOC byte; 0 for
+	// video.
+	Duration time.Duration
+	// Packets is how many RTP packets the frame was made of.
+	Packets int
+	// Key is set on a frame that can be decoded without any before it; on every
+	// audio frame.
+	Key bool
+	// Hidden is set on a frame that is decoded but not shown.
+	Hidden bool
+	// Droppable is set on a frame that no other frame refers to, for sure.
+	Droppable bool
+	// Width and Height in pixels are set on keyframes of video.
+	Width, Height int
+	// LostPackets is how many packets were lost, and DroppedFrames how many
+	// frames were not given though something is known of them, between the
+	// frame given before and this one.
+	LostPackets, DroppedFrames int
+	// Restarted is set on the first frame after Restart.
+	Restarted bool
+	// CaptureTime is when the sender captured the frame, in its NTP time (32.32
+	// fixed point), or 0 when the sender does not say.
+	CaptureTime uint64
+}
+
+// PacketStats counts packets by what became of them. Each packet that was
+// pushed is counted once, when that is decided; after Flush the fields add up to
+// the packets pushed.
+type PacketStats struct {
+	Used    uint64 // in a frame that was given
+	Padding uint64 // no payload: sent to probe the network or fill a rate
+	// Malformed packets have a payload that can't be right, or belong to a
+	// frame whose own header can't.
+	Malformed   uint64
+	Oversize    uint64 // of a frame that is larger than Config.MaxFrameSize
+	Incomplete  uint64 // of a frame of which another packet was lost
+	Undecodable uint64 // of a complete frame whose references were lost
+}
+
+// Total adds up all fields.
+func (s PacketStats) Total() uint64 { return s.Used + s.Discarded() }
+
+// Discarded adds up all fields but Used.
+func (s PacketStats) Discarded() uint64 {
+	return s.Padding + s.Malformed + s.Oversize + s.Incomplete + s.Undecodable
+}
+
+// FrameStats counts frames.
+type FrameStats struct {
+	Given uint64
+	Key   uint64 // keyframes of those given
+	// Dropped frames were not given; those of which every packet was lost are
+	// counted where the payload numbers its frames.
+	Dropped uint64
+}
+
+// Stats counts what became of packets and frames.
+type Stats struct {
+	Packets PacketStats
+	Frames  FrameStats
+}
+
+// Depacketizer makes frames of the packets of one track.
+type Depacketizer interface {
+	// Push takes the next packet in order; lost is how many packets before it
+	// never came. The depacketizer owns p. Call Next until it gives no more
+	// after each Push.
+	Push(p *media.Packet, lost int)
+	// Restart says that the sender began anew: the next packet has nothing to
+	// do with those before.
+	Restart()
+	// Next gives the next complete and decodable frame, if there is one.
+	Next() (Frame, bool)
+	// Flush says that the track has ended: what is complete is given by Next,
+	// all else is dropped. Packets pushed after it begin anew.
+	Flush()
+	// NeedsKeyframe tells whether frames are being dropped until a keyframe
+	// comes. It is so from the start for video, and never for audio.
+	NeedsKeyframe() bool
+	// Stats gives the counts so far.
+	Stats() Stats
+	// Recycle takes back the Data of a frame, which the caller must not touch
+	// afterwards.
+	Recycle(data []byte)
+}
+
+// New makes a depacketizer for a codec. The error wraps ErrCodec.
+func New(codec media.Codec, cfg Config) (Depacketizer, error) {
+	if cfg.MaxFrameSize <= 0 {
+		cfg.MaxFrameSize = DefaultMaxFrameSize
+	}
+	switch codec {
+	case media.VP8:
+		return newVP8(cfg), nil
+	case media.VP9:
+		return newVP9(cfg), nil
+	case media.Opus:
+		return newOpus(cfg), nil
+	}
+	return nil, fmt.Errorf("%w: %v", ErrCodec, codec)
+}

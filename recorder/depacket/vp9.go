@@ -1,0 +1,281 @@
+package depacket
+
+import "github.com/roomtape/roomtape/media"
+
+// maxLayers is how many spatial layers a picture has at most, and how many
+// frames a superframe holds at most.
+const maxLayers = 8
+
+// vp9 depacketizes VP9 (RFC 9628). A frame is a whole picture: when it has
+// several spatial layers, they are put together as a superframe.
+type vp9 struct {
+	video
+	pic    picture // of the open picture; its refs are those of all layers
+	layers int     // layer frames begun in the open picture
+	starts [maxLayers]int
+	sid    uint8 // of the latest layer frame
+	ended  bool  // the latest packet was the end of a layer frame
+	topSID uint8 // of the picture before
+
+	// sizes are those of the layers by the latest scalability structure.
+	sizes [maxLayers]vp9Size
+	// unlisted: a layer of the open picture has references that are not known.
+	unlisted bool
+}
+
+type vp9Size struct{ width, height int }
+
+func newVP9(cfg Config) *vp9 {
+	return &vp9{video: video{assembler: assembler{cfg: cfg}, chain: newChain()}}
+}
+
+// vp9Descriptor is the VP9 payload descriptor (RFC 9628 §4.2).
+type vp9Descriptor struct {
+	picture
+	begin, end bool // B, E: of a layer frame
+	sid        uint8
+	interLayer bool // D: it refers to the layer below
+	hasSizes   bool // the scalability structure is there and has sizes
+	sizes      [maxLayers]vp9Size
+}
+
+// parseVP9Descriptor reads a payload's descriptor and gives its size. ok is
+// false when the payload is cut short or has nothing after the descriptor.
+func parseVP9Descriptor(b []byte, d *vp9Descriptor) (size int, ok bool) {
+	*d = vp9Descriptor{}
+	if len(b) < 2 {
+		return 0, false
+	}
+	const i, p, l, f, v = 0x80, 0x40, 0x20, 0x10, 0x02
+	flags := b[0]
+	d.begin, d.end = flags&0x08 != 0, flags&0x04 != 0
+	n := 1
+	if flags&i != 0 {
+		d.hasID, d.id, d.idMask = true, uint16(b[n]), 0x7f
+		n++
+		if d.id&0x80 != 0 { // M
+			if len(b) <= n {
+				return 0, false
+			}
+			d.id, d.idMask = (d.id&0x7f)<<8|uint16(b[n]), 0x7fff
+			n++
+		}
+	}
+	if flags&l != 0 {
+		if len(b) <= n {
+			return 0, false
+		}
+		d.hasTID = true
+		d.tid, d.switchUp = b[n]>>5, b[n]&0x10 != 0
+		d.sid, d.interLayer = b[n]>>1&7, b[n]&1 != 0
+		n++
+		if flags&f == 0 {
+			if len(b) <= n {
+				return 0, false
+			}
+			d.hasTL0, d.tl0 = true, b[n]
+			n++
+		}
+	}
+	if flags&(f|p) == f|p {
+		for more := true; more; n++ {
+			if len(b) <= n || d.refs == 3 {
+				return 0, false
+			}
+			d.diffs[d.refs] = b[n] >> 1
+			d.refs++
+			more = b[n]&1 != 0
+		}
+	}
+	if flags&v != 0 {
+		size, ok := d.parseStructure(b[n:])
+		if !ok {
+			return 0, false
+		}
+		n += size
+	}
+	if !d.hasID {
+		d.refs = 0 // distances from nowhere
+	}
+	return n, len(b) > n
+}
+
+// parseStructure reads the scalability structure (RFC 9628 §4.2.1) and gives its
+// size in bytes.
+func (d *vp9Descriptor) parseStructure(b []byte) (size int, ok bool) {
+	if len(b) == 0 {
+		return 0, false
+	}
+	layers, y, g := int(b[0]>>5)+1, b[0]&0x10 != 0, b[0]&0x08 != 0
+	n := 1
+	if y {
+		if len(b) < n+4*layers {
+			return 0, false
+		}
+		d.hasSizes = true
+		for i := range layers {
+			d.sizes[i] = vp9Size{int(b[n])<<8 | int(b[n+1]), int(b[n+2])<<8 | int(b[n+3])}
+			n += 4
+		}
+	}
+	if g {
+		if len(b) <= n {
+			return 0, false
+		}
+		pictures := int(b[n])
+		n++
+		for range pictures {
+			if len(b) <= n {
+				return 0, false
+			}
+			n += 1 + int(b[n]>>2&3) // R: references of this picture
+		}
+		if len(b) < n {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// Push implements Depacketizer.
+func (v *vp9) Push(p *media.Packet, lost int) {
+	if !v.arrived(p, lost) {
+		return
+	}
+	var d vp9Descriptor
+	size, ok := parseVP9Descriptor(p.Payload, &d)
+	if !ok {
+		v.malformed(p)
+		return
+	}
+	if v.cur.open && v.isNext(p, &d) {
+		// With the next packet here, a picture without a marker is complete too.
+		v.close(v.gap == 0)
+	}
+	switch {
+	case !v.cur.open:
+		v.open(p, &d)
+	case v.gap > 0 || d.begin != v.ended:
+		v.cur.broken = true
+	case d.begin:
+		v.beginLayer(&d)
+	}
+	if d.hasSizes {
+		v.sizes = d.sizes
+	}
+	v.ended = d.end
+	marker := p.Marker
+	v.add(p, p.Payload[size:])
+	if marker {
+		v.close(true)
+	}
+}
+
+// isNext tells whether the packet belongs to the picture after the open one.
+func (v *vp9) isNext(p *media.Packet, d *vp9Descriptor) bool {
+	return p.Timestamp != v.cur.timestamp || d.id != v.pic.id ||
+		d.begin && d.sid <= v.sid
+}
+
+// open begins a picture.
+func (v *vp9) open(p *media.Packet, d *vp9Descriptor) {
+	start := d.begin
+	if d.sid > 0 && (v.gap > 0 || d.interLayer) {
+		start = false // the layer below was lost
+	}
+	v.begin(p, start)
+	v.pic = d.picture
+	v.sid = d.sid
+	v.unlisted = d.refs == 0
+	v.layers = 1
+	v.starts[0] = 0
+}
+
+// beginLayer begins one more layer frame of the open picture.
+func (v *vp9) beginLayer(d *vp9Descriptor) {
+	v.sid = d.sid
+	v.starts[v.layers] = len(v.cur.data)
+	v.layers++
+	v.pic.switchUp = v.pic.switchUp && d.switchUp
+	// The picture can be decoded when all layers can.
+	v.unlisted = v.unlisted || d.refs == 0 && !d.interLayer
+	for _, diff := range d.diffs[:d.refs] {
+		v.pic.diffs[v.pic.refs] = diff
+		v.pic.refs++
+	}
+}
+
+// close ends the open picture; whole tells whether its last packet is here.
+func (v *vp9) close(whole bool) {
+	v.cur.broken = v.cur.broken || !whole
+	v.topSID = v.sid
+	var f Frame
+	valid := v.cur.broken || v.cur.oversize || v.describe(&f)
+	if v.unlisted {
+		v.pic.refs = 0
+	}
+	v.pic.key = f.Key
+	v.pic.droppable = f.Droppable
+	if valid && v.layers > 1 && !v.cur.broken && !v.cur.oversize {
+		v.cur.data = appendSuperframeIndex(v.cur.data, v.starts[:v.layers])
+	}
+	v.finish(f, &v.pic, valid)
+}
+
+// describe fills f from the headers of all frames in the open picture, and tells
+// whether they can be right.
+func (v *vp9) describe(f *Frame) bool {
+	data := v.cur.data
+	f.Hidden, f.Droppable = true, true
+	first := true
+	for i := range v.layers {
+		end := len(data)
+		if i+1 < v.layers {
+			end = v.starts[i+1]
+		}
+		layer := data[v.starts[i]:end]
+		var ends [maxLayers]int
+		n := superframe(layer, &ends)
+		begin := 0
+		for _, end := range ends[:n] {
+			var h vp9Header
+			if !parseVP9Header(layer[begin:end], &h) {
+				return false
+			}
+			if first {
+				f.Key = h.key
+			}
+			first = false
+			f.Hidden = f.Hidden && !h.shown
+			f.Droppable = f.Droppable && h.droppable
+			if f.Key && h.width > 0 { // of the layer on top
+				f.Width, f.Height = h.width, h.height
+			}
+			begin = end
+		}
+	}
+	if s := v.sizes[v.sid]; f.Key && v.layers > 1 && s.width > f.Width {
+		// The top layer's header took its size from a reference.
+		f.Width, f.Height = s.width, s.height
+	}
+	return true
+}
+
+// Restart implements Depacketizer.
+func (v *vp9) Restart() {
+	if v.cur.open {
+		v.close(false)
+	}
+	v.restart()
+	v.sizes = [maxLayers]vp9Size{}
+}
+
+// Flush implements Depacketizer. A picture whose marker has not come is complete
+// when the layer on top of the picture before has ended.
+func (v *vp9) Flush() {
+	if v.cur.open {
+		v.close(v.gap == 0 && v.ended && v.sid >= v.topSID)
+	}
+	v.chain = newChain()
+	v.gap = 0
+}
