@@ -1,0 +1,619 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// stage is a roster in a made-up world whose time is moved by hand. What the
+// roster does is written down, one line each.
+type stage struct {
+	t     testing.TB
+	r     *roster
+	now   time.Time
+	did   []string
+	conns map[int]*fakeConn
+	err   error // of due
+}
+
+type fakeConn struct {
+	stage     *stage
+	number    int
+	continues string // the offer that continues the connection
+	latest    time.Time
+}
+
+func newStage(t testing.TB) *stage {
+	s := &stage{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), conns: map[int]*fakeConn{}}
+	s.r = newRoster(s, slog.New(slog.DiscardHandler), "rec", DefaultMaxPeers, DefaultGiveUp, func() float64 { return 0.5 })
+	return s
+}
+
+func (s *stage) note(format string, args ...any) { s.did = append(s.did, fmt.Sprintf(format, args...)) }
+
+func (s *stage) send(m message.Message) {
+	switch m.Type {
+	case message.Offer:
+		s.note("send %s offer %s", m.Target, m.Offer.SDP)
+	case message.Answer:
+		s.note("send %s answer %s", m.Target, m.Answer.SDP)
+	case message.ICECandidate:
+		s.note("send %s candidate %s", m.Target, m.Candidate.Candidate)
+	default:
+		s.t.Errorf("unexpected message sent: %+v", m)
+	}
+}
+
+func (s *stage) connect(participant string, number int) (conn, error) {
+	s.note("connect %d %s", number, participant)
+	s.conns[number] = &fakeConn{stage: s, number: number}
+	return s.conns[number], nil
+}
+func (s *stage) offer(_ conn, n int) { s.note("offer %d", n) }
+func (s *stage) answer(_ conn, n int, d message.Description) {
+	s.note("answer %d %s", n, d.SDP)
+}
+func (s *stage) accept(_ conn, n int, d message.Description) { s.note("accept %d %s", n, d.SDP) }
+func (s *stage) hangUp(_ conn, n int)                        { s.note("hang up %d", n) }
+func (s *stage) dial(id string)                              { s.note("dial %s", id) }
+func (s *stage) emit(e signaling.Event) {
+	switch e.Kind {
+	case signaling.Joined:
+		s.note("joined %s", e.Participant)
+	case signaling.Left:
+		s.note("left %s", e.Participant)
+	default:
+		s.t.Errorf("unexpected event: %+v", e)
+	}
+}
+
+func (c *fakeConn) Continues(d message.Description) bool { return d.SDP == c.continues }
+func (c *fakeConn) AddCandidate(m message.Candidate) error {
+	c.stage.note("candidate %d %s", c.number, m.Candidate)
+	return nil
+}
+func (c *fakeConn) heard() time.Time { return c.latest }
+
+// want checks what the roster did since the last call.
+func (s *stage) want(lines ...string) {
+	s.t.Helper()
+	if !slices.Equal(s.did, lines) {
+		s.t.Fatalf("the roster did\n\t%s\nwant\n\t%s", strings.Join(s.did, "\n\t"), strings.Join(lines, "\n\t"))
+	}
+	s.did = nil
+}
+
+// after lets time pass, and has everything done when it is due.
+func (s *stage) after(d time.Duration) {
+	end := s.now.Add(d)
+	for range 10000 {
+		if s.err == nil {
+			s.err = s.r.due(s.now)
+		}
+		next := s.r.deadline()
+		if s.err != nil || next.IsZero() || next.After(end) {
+			s.now = end
+			return
+		}
+		if next.After(s.now) {
+			s.now = next
+		}
+	}
+	s.t.Fatal("the roster's deadline stands still")
+}
+
+func (s *stage) joined(peers ...string) { s.r.joined(peers, s.now); s.after(0) }
+func (s *stage) state(n int, st linkState) {
+	s.r.changed(n, st, s.now)
+	s.after(0)
+}
+func (s *stage) described(n int, sdp string) {
+	s.r.described(n, message.Description{SDP: sdp}, nil, s.now)
+	s.after(0)
+}
+func (s *stage) hungUp(n int) { s.r.closed(n); s.after(0) }
+
+func (s *stage) receive(m message.Message) { s.r.receive(m, s.now); s.after(0) }
+func (s *stage) peerJoined(id string) {
+	s.receive(message.Message{Type: message.PeerJoined, PeerID: id})
+}
+func (s *stage) peerLeft(id string) { s.receive(message.Message{Type: message.PeerLeft, PeerID: id}) }
+func (s *stage) offerFrom(id, sdp string) {
+	s.receive(message.Message{Type: message.Offer, From: id, Offer: &message.Description{Type: "offer", SDP: sdp}})
+}
+func (s *stage) answerFrom(id, sdp string) {
+	s.receive(message.Message{Type: message.Answer, From: id, Answer: &message.Description{Type: "answer", SDP: sdp}})
+}
+func (s *stage) candidateFrom(id, c string) {
+	s.receive(message.Message{Type: message.ICECandidate, From: id, Candidate: &message.Candidate{Candidate: c}})
+}
+
+// with connects us with a resident called id by connection n.
+func with(t testing.TB, id string) *stage {
+	t.Helper()
+	s := newStage(t)
+	s.joined(id)
+	s.described(1, "O1")
+	s.answerFrom(id, "A1")
+	s.state(1, connected)
+	s.want("joined "+id, "connect 1 "+id, "offer 1", "send "+id+" offer O1", "accept 1 A1")
+	return s
+}
+
+func TestNewcomerOffersToEachResident(t *testing.T) {
+	s := newStage(t)
+	s.joined("a", "rec", "b", "a", "")
+	s.want("joined a", "connect 1 a", "offer 1", "joined b", "connect 2 b", "offer 2")
+	s.described(2, "O2")
+	s.described(1, "O1")
+	s.want("send b offer O2", "send a offer O1")
+	s.answerFrom("a", "A")
+	s.want("accept 1 A")
+}
+
+func TestResidentWaitsForTheNewcomersOffer(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	s.peerJoined("a")
+	s.after(time.Hour)
+	s.want("joined a")
+	s.offerFrom("a", "O")
+	s.want("connect 1 a", "answer 1 O")
+	s.described(1, "A")
+	s.want("send a answer A")
+	s.state(1, connected)
+	s.after(time.Hour)
+	s.want()
+}
+
+func TestOfferFromAnUnannouncedPeerIsAnswered(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	s.offerFrom("a", "O")
+	s.want("joined a", "connect 1 a", "answer 1 O")
+}
+
+func TestOurCandidatesFollowOurDescription(t *testing.T) {
+	s := newStage(t)
+	s.joined("a")
+	s.want("joined a", "connect 1 a", "offer 1")
+	s.r.gathered(1, message.Candidate{Candidate: "c1"})
+	s.want()
+	s.described(1, "O")
+	s.r.gathered(1, message.Candidate{Candidate: "c2"})
+	s.want("send a offer O", "send a candidate c1", "send a candidate c2")
+}
+
+func TestEarlyCandidatesWaitForTheConnection(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	s.candidateFrom("a", "c1") // before anything is known of them
+	s.peerJoined("a")
+	s.candidateFrom("a", "c2") // before their offer
+	s.want("joined a")
+	s.offerFrom("a", "O")
+	s.candidateFrom("a", "c3") // before our answer
+	s.want("connect 1 a", "answer 1 O", "candidate 1 c1", "candidate 1 c2", "candidate 1 c3")
+}
+
+func TestEarlyCandidatesOfAnotherOfferStayOut(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	s.peerJoined("a")
+	for _, ufrag := range []string{"old", "new"} {
+		s.receive(message.Message{Type: message.ICECandidate, From: "a", Candidate: &message.Candidate{Candidate: "c-" + ufrag, UsernameFragment: &ufrag}})
+	}
+	s.offerFrom("a", "v=0\r\na=ice-ufrag:new\r\n")
+	s.want("joined a", "connect 1 a", "answer 1 v=0\r\na=ice-ufrag:new\r\n", "candidate 1 c-new")
+}
+
+func TestEarlyCandidatesAreBounded(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	s.peerJoined("a")
+	for i := range 10 * maxEarly {
+		s.candidateFrom("a", fmt.Sprint(i))
+		s.candidateFrom(fmt.Sprint("stranger", i), "c")
+		s.candidateFrom("stranger", "c")
+	}
+	if n := len(s.r.participants["a"].early); n != maxEarly {
+		t.Errorf("%d candidates are kept of a participant, want %d", n, maxEarly)
+	}
+	if n := len(s.r.strangers.ids); n != maxStrangers || len(s.r.strangers.candidates) != n {
+		t.Errorf("candidates of %d strangers are kept, want %d", n, maxStrangers)
+	}
+	s.candidateFrom("a", strings.Repeat("x", maxCandidate+1))
+	if e := s.r.participants["a"].early; e[len(e)-1].Candidate != fmt.Sprint(10*maxEarly-1) {
+		t.Error("a candidate that is too long is kept")
+	}
+}
+
+func TestUnansweredOfferTimesOut(t *testing.T) {
+	s := newStage(t)
+	s.joined("ghost", "a")
+	s.described(1, "O1")
+	s.described(2, "O2")
+	s.answerFrom("a", "A")
+	s.state(2, connected)
+	s.did = nil
+	s.after(AnswerTimeout - time.Second)
+	s.want()
+	s.after(2 * time.Second)
+	s.want("hang up 1")
+	s.hungUp(1)
+	s.after(time.Hour)
+	s.want() // nobody is pestered, and a is undisturbed
+
+	s.answerFrom("ghost", "late")
+	s.after(OfferBackoff << 1)
+	s.want("connect 3 ghost", "offer 3") // somebody is there after all
+}
+
+func TestServerThatDoesNotKnowThePeerEndsTheOffer(t *testing.T) {
+	s := newStage(t)
+	s.joined("ghost")
+	s.described(1, "O1")
+	s.did = nil
+	s.receive(message.Message{Type: message.Error, Code: message.CodeUnknownPeer, PeerID: "ghost"})
+	s.want("hang up 1")
+}
+
+func TestICERestartStaysOnItsConnection(t *testing.T) {
+	s := with(t, "a")
+	s.conns[1].continues = "restart"
+	s.offerFrom("a", "restart")
+	s.offerFrom("a", "restart") // again while the answer is being made
+	s.want("answer 1 restart")
+	s.described(1, "A2")
+	s.want("send a answer A2")
+	s.after(OfferGap)
+	s.want("answer 1 restart")
+	s.r.described(1, message.Description{}, errors.New("no"), s.now)
+	s.after(time.Hour)
+	s.want() // what works is kept
+}
+
+func TestSecondOfferReplacesTheConnectionOnceItWorks(t *testing.T) {
+	s := with(t, "a")
+	s.offerFrom("a", "O2")
+	s.described(2, "A2")
+	s.want("connect 2 a", "answer 2 O2", "send a answer A2")
+	s.state(2, connected)
+	s.want("hang up 1")
+	s.hungUp(1)
+	s.after(time.Hour)
+	s.want()
+}
+
+func TestGarbageOfferLeavesWhatWorks(t *testing.T) {
+	s := with(t, "a")
+	s.offerFrom("a", "garbage")
+	s.r.described(2, message.Description{}, errors.New("bad \x1b SDP"), s.now)
+	s.want("connect 2 a", "answer 2 garbage", "hang up 2")
+	s.hungUp(2)
+	s.receive(message.Message{Type: message.Offer, From: "a"})
+	s.offerFrom("a", strings.Repeat("x", maxSDP+1))
+	s.after(time.Hour)
+	s.want()
+}
+
+func TestGarbageAnswerEndsThatConnectionOnly(t *testing.T) {
+	s := newStage(t)
+	s.joined("a")
+	s.described(1, "O1")
+	s.answerFrom("a", "garbage")
+	s.r.accepted(1, errors.New("bad SDP"), s.now)
+	s.want("joined a", "connect 1 a", "offer 1", "send a offer O1", "accept 1 garbage", "hang up 1")
+	s.hungUp(1)
+	s.after(time.Hour)
+	s.want()
+}
+
+func TestOffersInAHurryAreHeldBack(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	for i := range 100 {
+		s.offerFrom("a", fmt.Sprint("O", i))
+	}
+	s.want("joined a", "connect 1 a", "answer 1 O0")
+	s.after(OfferGap)
+	s.want("hang up 1", "connect 2 a", "answer 2 O99")
+}
+
+// In glare both have offered. Whichever of the two connections comes about ends
+// the other, so it does not matter who gives way.
+func TestGlareEndsWithOneConnection(t *testing.T) {
+	for winner, loser := range map[int]int{1: 2, 2: 1} {
+		s := newStage(t)
+		s.joined("a")
+		s.described(1, "O1")
+		s.offerFrom("a", "O2")
+		s.described(2, "A2")
+		s.want("joined a", "connect 1 a", "offer 1", "send a offer O1", "connect 2 a", "answer 2 O2", "send a answer A2")
+		if winner == 1 {
+			s.answerFrom("a", "A1")
+			s.want("accept 1 A1")
+		}
+		s.state(winner, connected)
+		s.want(fmt.Sprint("hang up ", loser))
+		s.hungUp(loser)
+		s.after(time.Hour)
+		s.want()
+	}
+}
+
+func TestLeaverWhoHangsUpHasLeftAtOnce(t *testing.T) {
+	s := with(t, "a")
+	s.conns[1].latest = s.now
+	s.state(1, closed)
+	s.want("hang up 1")
+	s.peerLeft("a")
+	s.want() // the tracks have not ended yet
+	s.hungUp(1)
+	s.want("left a")
+}
+
+func TestLeaverWhoGoesSilentHasLeftSoon(t *testing.T) {
+	s := with(t, "a")
+	s.conns[1].latest = s.now
+	s.peerLeft("a")
+	s.after(LingerTime - 1)
+	s.want()
+	s.after(1)
+	s.want("hang up 1")
+	s.hungUp(1)
+	s.want("left a")
+}
+
+func TestMediaOutlivesItsParticipantsSocket(t *testing.T) {
+	s := with(t, "a")
+	s.peerLeft("a")
+	for range 100 {
+		s.conns[1].latest = s.now
+		s.after(time.Second)
+	}
+	s.want()
+	s.peerJoined("a") // their socket is back, and no offer needed
+	s.after(time.Hour)
+	s.want()
+}
+
+func TestLeaverWhoNeverConnectedHasLeftAtOnce(t *testing.T) {
+	s := newStage(t)
+	s.joined("a")
+	s.described(1, "O")
+	s.did = nil
+	s.peerLeft("a")
+	s.want("hang up 1")
+	s.hungUp(1)
+	s.want("left a")
+}
+
+func TestReloadUnderTheSameID(t *testing.T) {
+	s := with(t, "a")
+	s.peerLeft("a")
+	s.after(time.Second / 2)
+	s.peerJoined("a")
+	s.offerFrom("a", "O2")
+	s.described(2, "A2")
+	s.state(2, connected)
+	s.want("connect 2 a", "answer 2 O2", "send a answer A2", "hang up 1")
+	s.hungUp(1)
+	s.want() // they are still the same participant
+	s.state(2, closed)
+	s.peerLeft("a")
+	s.hungUp(2)
+	s.want("hang up 2", "left a")
+
+	s.peerJoined("a")
+	s.offerFrom("a", "O3")
+	s.want("joined a", "connect 3 a", "answer 3 O3")
+}
+
+func TestComingBackWhileHangingUpIsNotLeaving(t *testing.T) {
+	s := with(t, "a")
+	s.peerLeft("a")
+	s.after(LingerTime)
+	s.want("hang up 1")
+	s.peerJoined("a")
+	s.hungUp(1)
+	s.want()
+}
+
+func TestFailedConnectionIsOfferedAnewABoundedNumberOfTimes(t *testing.T) {
+	s := with(t, "a")
+	s.state(1, failed)
+	s.hungUp(1)
+	s.want("hang up 1")
+	for n := 2; n < 2+MaxOffers; n++ {
+		s.after(OfferBackoff << MaxOffers)
+		s.described(n, "O")
+		s.answerFrom("a", "A")
+		s.state(n, failed)
+		s.hungUp(n)
+		s.want(fmt.Sprintf("connect %d a", n), fmt.Sprint("offer ", n), "send a offer O", fmt.Sprintf("accept %d A", n), fmt.Sprint("hang up ", n))
+	}
+	s.after(time.Hour)
+	s.want()
+	s.offerFrom("a", "O")
+	s.want("connect 6 a", "answer 6 O")
+}
+
+func TestDisconnectedConnectionMayComeBack(t *testing.T) {
+	s := with(t, "a")
+	s.state(1, disconnected)
+	s.after(DisconnectTimeout - 1)
+	s.state(1, connected)
+	s.after(time.Hour)
+	s.want()
+	s.state(1, disconnected)
+	s.after(DisconnectTimeout)
+	s.want("hang up 1")
+	s.after(OfferBackoff)
+	s.want("connect 2 a", "offer 2")
+}
+
+func TestWhoHangsUpIsNotCalledAgain(t *testing.T) {
+	s := with(t, "a")
+	s.state(1, closed)
+	s.hungUp(1)
+	s.after(time.Hour)
+	s.want("hang up 1")
+}
+
+func TestRejoinKeepsWhatWorks(t *testing.T) {
+	s := newStage(t)
+	s.joined("a", "b", "c")
+	s.described(1, "O1")
+	s.described(2, "O2")
+	s.described(3, "O3")
+	s.answerFrom("a", "A1")
+	s.state(1, connected)
+	s.did = nil
+
+	s.r.socketLost(errors.New("gone"), s.now)
+	s.after(RejoinBackoff)
+	s.want("dial rec-2")
+	s.r.dialFailed(errors.New("not yet"), s.now)
+	s.after(2 * RejoinBackoff)
+	s.want("dial rec-3")
+	// b is still there without a connection; c has left; d is new; and what
+	// is left of us is listed too.
+	s.r.rejoined([]string{"rec", "rec-2", "a", "b", "d"}, s.now)
+	s.want("hang up 2", "connect 4 b", "offer 4", "joined d", "connect 5 d", "offer 5", "hang up 3")
+	s.hungUp(3)
+	s.want("left c")
+
+	// To a we were somebody who has left: they hang up, and wait for an offer.
+	s.state(1, closed)
+	s.hungUp(1)
+	s.after(OfferBackoff)
+	s.want("hang up 1", "connect 6 a", "offer 6")
+}
+
+func TestOurNextIDIsNobodyElses(t *testing.T) {
+	s := with(t, "rec-2")
+	s.r.socketLost(errors.New("gone"), s.now)
+	s.after(RejoinBackoff)
+	s.want("dial rec-3")
+	if !s.r.isSelf("rec-3") || s.r.isSelf("rec-03") || s.r.isSelf("rec-4") || s.r.isSelf("rec-x") {
+		t.Error("isSelf does not tell our ids")
+	}
+	if n := len(stem(strings.Repeat("é", MaxPeerID/2))); n != MaxPeerID-8 {
+		t.Errorf("stem has %d bytes", n)
+	}
+}
+
+func TestRoomIsLostWhenNobodyIsLeft(t *testing.T) {
+	s := with(t, "a")
+	lost := s.now
+	s.r.socketLost(errors.New("gone"), s.now)
+	for s.now.Sub(lost) < 10*DefaultGiveUp {
+		s.after(MaxRejoinBackoff * 2)
+		if s.err != nil {
+			t.Fatalf("the room is given up while media flows: %v", s.err)
+		}
+		s.r.dialFailed(errors.New("connection refused"), s.now)
+	}
+	if len(s.did) < 20 {
+		t.Errorf("only %d attempts in %v", len(s.did), 10*DefaultGiveUp)
+	}
+	s.state(1, failed)
+	if !errors.Is(s.err, signaling.ErrLost) || !strings.Contains(s.err.Error(), "connection refused") {
+		t.Errorf("the room is not lost when its last connection is: %v", s.err)
+	}
+}
+
+func TestRoomIsLostAfterAWhile(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	s.r.socketLost(errors.New("gone"), s.now)
+	s.after(DefaultGiveUp - 1)
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	s.after(1)
+	if !errors.Is(s.err, signaling.ErrLost) {
+		t.Fatalf("error %v after %v", s.err, DefaultGiveUp)
+	}
+}
+
+func TestBadIDsAreIgnored(t *testing.T) {
+	s := newStage(t)
+	long := strings.Repeat("x", 10000)
+	s.joined("", long, "a\nb", "\xff", "../../x", "\u202e")
+	s.peerJoined("\x00")
+	s.offerFrom("", "O")
+	s.offerFrom(long, "O")
+	s.candidateFrom(long, "c")
+	s.peerLeft(long)
+	s.want("joined ../../x", "connect 1 ../../x", "offer 1", "joined \u202e", "connect 2 \u202e", "offer 2")
+	if len(s.r.strangers.ids) != 0 {
+		t.Error("a candidate of a bad id is kept")
+	}
+}
+
+func TestParticipantsAreBounded(t *testing.T) {
+	s := newStage(t)
+	s.joined()
+	for i := range 3 * DefaultMaxPeers {
+		s.peerJoined(fmt.Sprint(i))
+	}
+	if n := len(s.did); n != DefaultMaxPeers {
+		t.Errorf("%d participants, want %d", n, DefaultMaxPeers)
+	}
+	s.peerLeft("0")
+	s.did = nil
+	s.peerJoined("new")
+	s.want("joined new")
+}
+
+func TestComplaintsDoNotFloodTheLog(t *testing.T) {
+	s := newStage(t)
+	var log strings.Builder
+	s.r.log = slog.New(slog.NewTextHandler(&log, nil))
+	s.joined()
+	for range 1000 {
+		s.peerJoined("a\x1b[31m" + strings.Repeat("x", 5000))
+	}
+	if n := strings.Count(log.String(), "\n"); n != maxComplaints {
+		t.Errorf("%d lines, want %d", n, maxComplaints)
+	}
+	if strings.Contains(log.String(), "\x1b") || log.Len() > 1000*maxComplaints {
+		t.Errorf("the log holds a stranger's words unescaped or uncut:\n%s", log.String())
+	}
+}
+
+func TestOtherMessagesChangeNothing(t *testing.T) {
+	s := with(t, "a")
+	for _, m := range []message.Message{
+		{Type: message.Error, Code: "rate_limited", Text: "slow down"},
+		{Type: "weather", From: "a"},
+		{Type: message.Answer, From: "nobody", Answer: &message.Description{}},
+		{Type: message.Answer, From: "a", Answer: &message.Description{}},
+		{Type: message.Answer, From: "a"},
+		{Type: message.ICECandidate, From: "a"},
+		{Type: message.ICECandidate, From: "a", Candidate: &message.Candidate{}},
+		{Type: message.PeerLeft, PeerID: "nobody"},
+		{Type: message.PeerLeft, PeerID: "rec"},
+		{Type: message.PeerJoined, PeerID: "rec"},
+		{Type: message.PeerJoined, PeerID: "a"},
+		{Type: message.RoomPeers, Peers: []string{"rec", "a"}},
+		{Type: message.Offer, From: "rec", Offer: &message.Description{}},
+	} {
+		s.receive(m)
+	}
+	s.after(time.Hour)
+	s.want()
+	s.receive(message.Message{Type: message.RoomPeers, Peers: []string{"a", "b"}})
+	s.after(time.Hour)
+	s.want("joined b") // who waits for our offer said so when we joined
+}

@@ -1,0 +1,306 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/coder/websocket"
+
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// dialer knows how to get into the room: once at first, and again each time the
+// socket has died.
+type dialer struct {
+	client *http.Client
+	header http.Header
+	url    string // what is dialled
+	shown  string // the same without a password
+	room   string
+}
+
+// welcome is what a server has said by the time a join has succeeded.
+type welcome struct {
+	conn  *websocket.Conn
+	below net.Conn // what conn runs on; nil when the HTTP client does not tell
+	peers []string
+	early []message.Message // what came before room_peers
+}
+
+// join dials, joins as id and waits for room_peers. Its errors are one line
+// each, with the server's words quoted and bounded.
+func (d *dialer) join(ctx context.Context, id string) (*welcome, error) {
+	w := &welcome{}
+	trace := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) { w.below = i.Conn },
+	})
+	conn, resp, err := websocket.Dial(trace, d.url, &websocket.DialOptions{HTTPClient: d.client, HTTPHeader: d.header})
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", d.shown, dialReason(resp, err))
+	}
+	conn.SetReadLimit(-1) // readMessage has its own, that the socket survives
+	w.conn = conn
+	if err := w.join(ctx, d.room, id); err != nil {
+		_ = conn.CloseNow() // the reason is known
+		return nil, fmt.Errorf("%s: %w", d.shown, err)
+	}
+	return w, nil
+}
+
+func (w *welcome) join(ctx context.Context, room, id string) error {
+	if err := writeMessage(ctx, w.conn, message.Message{Type: message.Join, PeerID: id, RoomID: room}); err != nil {
+		return socketReason(ctx, err)
+	}
+	for range maxBeforePeers {
+		m, err := readMessage(ctx, w.conn)
+		switch {
+		case errors.Is(err, errIgnored):
+			return fmt.Errorf("the server does not speak the room protocol: %w", err)
+		case err != nil:
+			return socketReason(ctx, err)
+		case m.Type == message.RoomPeers:
+			w.peers = m.Peers
+			return nil
+		case m.Type == message.Error:
+			return fmt.Errorf("the server refuses: %s", quote(strings.TrimSpace(m.Code+" "+m.Text)))
+		default:
+			w.early = append(w.early, m)
+		}
+	}
+	return fmt.Errorf("the server does not speak the room protocol: no room_peers among its first %d messages", maxBeforePeers)
+}
+
+// errIgnored is wrapped by the errors of readMessage after which the socket can
+// still be read.
+var errIgnored = errors.New("message ignored")
+
+// readMessage reads one message. One that is too long or malformed gives an
+// error that wraps errIgnored, and costs no more memory than a good one.
+func readMessage(ctx context.Context, c *websocket.Conn) (message.Message, error) {
+	_, r, err := c.Reader(ctx)
+	if err != nil {
+		return message.Message{}, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, message.MaxSize+1))
+	if err != nil {
+		return message.Message{}, err
+	}
+	if len(b) > message.MaxSize {
+		n, err := io.Copy(io.Discard, io.LimitReader(r, maxDiscard))
+		if err != nil {
+			return message.Message{}, err
+		}
+		if n == maxDiscard {
+			return message.Message{}, fmt.Errorf("the server sends a message of more than %d MB", maxDiscard>>20)
+		}
+		return message.Message{}, fmt.Errorf("%w: it has %d bytes, more than %d", errIgnored, int64(len(b))+n, message.MaxSize)
+	}
+	m, err := message.Parse(b)
+	if err != nil {
+		return message.Message{}, fmt.Errorf("%w: %s is no message", errIgnored, quote(string(b[:min(len(b), 80)])))
+	}
+	return m, nil
+}
+
+func writeMessage(ctx context.Context, c *websocket.Conn, m message.Message) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", m.Type, err)
+	}
+	return c.Write(ctx, websocket.MessageText, b)
+}
+
+// dialReason puts why a WebSocket could not be opened in a few words.
+func dialReason(resp *http.Response, err error) error {
+	if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		return fmt.Errorf("the server answers HTTP %d %s, not with a WebSocket", resp.StatusCode, http.StatusText(resp.StatusCode))
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+	}
+	return cause(err)
+}
+
+// cause gives what is at the bottom of an error of net or net/http, without the
+// layers above, which say what the caller says too.
+func cause(err error) error {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		err = e.Err
+	}
+	if e := (*net.OpError)(nil); errors.As(err, &e) {
+		err = e.Err
+	}
+	if e := (*os.SyscallError)(nil); errors.As(err, &e) {
+		err = e.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errSilent
+	}
+	return printable(err)
+}
+
+// socketReason puts why an open WebSocket failed in a few words.
+func socketReason(ctx context.Context, err error) error {
+	var c websocket.CloseError
+	switch {
+	case errors.As(err, &c):
+		return fmt.Errorf("the server closed the connection with %d %s", c.Code, quote(c.Reason))
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		return fmt.Errorf("the server did not answer in time: %w", context.DeadlineExceeded)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return cause(err)
+}
+
+var errSilent = errors.New("the server closed the connection without a word")
+
+// quote makes a stranger's words one printable line of bounded length.
+func quote(s string) string { return strconv.QuoteToGraphic(clip(s)) }
+
+// printable returns err, or when its text holds what a terminal should not see,
+// one that quotes it.
+func printable(err error) error {
+	s := err.Error()
+	if len(s) <= 200 && !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsGraphic(c) || c == unicode.ReplacementChar }) {
+		return err
+	}
+	return errors.New(quote(s))
+}
+
+// errTooSlow ends a socket whose server does not read.
+var errTooSlow = errors.New("the server does not read what we send")
+
+// socket is one WebSocket in the room, with the goroutines that serve it.
+type socket struct {
+	conn   *websocket.Conn
+	below  net.Conn // may be nil
+	out    chan message.Message
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+}
+
+// newSocket serves what a join has opened. Each message is given to deliver, one after the other;
+// down is called once, with the reason, when the socket dies other than by
+// close. Both are called on goroutines of the socket.
+func newSocket(w *welcome, deliver func(message.Message, error), down func(error)) *socket {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &socket{conn: w.conn, below: w.below, out: make(chan message.Message, maxWaiting), cancel: cancel}
+	var once sync.Once
+	serve := func(f func(context.Context) error) {
+		s.wg.Go(func() {
+			err := f(ctx)
+			once.Do(func() {
+				down(socketReason(ctx, err))
+				cancel(err)
+			})
+		})
+	}
+	serve(func(ctx context.Context) error { return s.read(ctx, deliver) })
+	serve(s.write)
+	serve(s.ping)
+	return s
+}
+
+func (s *socket) read(ctx context.Context, deliver func(message.Message, error)) error {
+	for {
+		m, err := readMessage(ctx, s.conn)
+		if err != nil && !errors.Is(err, errIgnored) {
+			return err
+		}
+		deliver(m, err)
+	}
+}
+
+func (s *socket) write(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m := <-s.out:
+			patience, cancel := context.WithTimeoutCause(ctx, writeTimeout, errTooSlow)
+			err := writeMessage(patience, s.conn, m)
+			if err != nil {
+				err = socketReason(patience, err)
+			}
+			cancel()
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *socket) ping(ctx context.Context) error {
+	for {
+		if err := sleep(ctx, pingInterval); err != nil {
+			return err
+		}
+		pong, cancel := context.WithTimeoutCause(ctx, pingTimeout, errors.New("the server does not answer pings"))
+		err := s.conn.Ping(pong)
+		if err != nil {
+			err = socketReason(pong, err)
+		}
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// send queues m, or ends the socket when too much is queued already.
+func (s *socket) send(m message.Message) {
+	select {
+	case s.out <- m:
+	default:
+		s.cancel(errTooSlow)
+	}
+}
+
+// close leaves: it says goodbye, within goodbyeTimeout, and ends the socket's
+// goroutines.
+func (s *socket) close() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.conn.Close(websocket.StatusNormalClosure, "") // we leave anyway
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		// Close waits 5 s for an answer unless there is nothing to read from.
+		if s.below != nil {
+			_ = s.below.Close()
+		}
+	}
+	s.cancel(net.ErrClosed)
+	<-done
+	s.wg.Wait()
+}
+
+// sleep waits for d, or until ctx is done, and then gives ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
