@@ -14,6 +14,8 @@ const (
 	MaxStays = 100
 	// MaxTracks is how many live tracks one participant can have.
 	MaxTracks = 32
+	// maxClocks is how many connections of a participant are remembered.
+	maxClocks = 8
 	// MaxFiles is how many files one session writes.
 	MaxFiles = 10_000
 	// MaxGaps is how many gaps and sizes the manifest lists for a track; more
@@ -54,6 +56,12 @@ const (
 	// manifest to call it a pause. A shared screen may stand still for long.
 	audioPause = 500 * time.Millisecond
 	videoPause = 5 * time.Second
+
+	// lossLogInterval is the least time between two log lines about losses of
+	// one track.
+	lossLogInterval = 10 * time.Second
+	// minDeadline is how soon a track is served again at the earliest.
+	minDeadline = time.Millisecond
 
 	// manifestUrgent is the time between rewrites of the manifest when a file
 	// or a participant comes or goes, manifestSoon when a gap or size is

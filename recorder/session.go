@@ -1,9 +1,34 @@
+// Package recorder turns what happens in a room into files: RTP packets to
+// frames, frames to one clock, and one recording per stream of a participant,
+// with a manifest that says what is in them and what is missing.
+//
+// A packet's way is
+//
+//	Room.Next → Session → track: jitter → depacket → timeline → recording: interleaver → output.Muxer → output.File
+//
+// # Time is data
+//
+// All of it runs on the goroutine that calls [Session.Run]. Nothing here reads
+// a clock, starts a timer or a goroutine, or draws a random number: time is the
+// time of events, and the room is asked for a tick when something is due though
+// nothing comes. So the same events give the same bytes, live or from a dump.
+//
+// # What a crash costs
+//
+// What has arrived and can be decoded is written at most Config.Chunk after.
+// A frame is held back for a quarter of that at most, so that the frames of a
+// file are in order, and a chunk is flushed before its oldest frame gets older.
 package recorder
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
 
+	"github.com/roomtape/roomtape/output"
 	"github.com/roomtape/roomtape/signaling"
 )
 
@@ -16,9 +41,37 @@ var (
 	ErrStorage = errors.New("storage failed")
 )
 
-// Session records one stay in one room. One goroutine uses it.
+// Session records one stay in one room. It is used by one goroutine.
 type Session struct {
 	cfg Config
+	log *slog.Logger
+	// hold is how long a frame is held back for those of other tracks, and
+	// flushAge how old the oldest frame of a chunk may get.
+	hold, flushAge time.Duration
+
+	// start is the zero of session time, now the time of the latest event.
+	start, now time.Time
+	// due is not later than the earliest time at which something is due.
+	due time.Time
+
+	participants []*participant // in the order of coming
+	byID         map[string]*participant
+	tracks       []*track // live, in the order of starting
+	byTrack      map[*signaling.Track]*track
+	recordings   []*recording
+	// opened counts the files.
+	opened int
+	// heard is set by the first packet, media by the first frame of a file.
+	heard, media bool
+	// emptySince is when nobody was there any more; zero: somebody is.
+	emptySince time.Time
+	// full is set when the store takes no further file.
+	full bool
+
+	manifest manifestState
+	status   statusState
+	// failures are the first errors: of storage, and of all else.
+	storage, internal error
 }
 
 // NewSession checks cfg and gives a session that has not begun.
@@ -27,23 +80,237 @@ func NewSession(cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Session{cfg: cfg}, nil
+	s := &Session{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		hold:     min(maxHold, cfg.Chunk/4),
+		flushAge: cfg.Chunk * 9 / 10,
+		byID:     make(map[string]*participant),
+		byTrack:  make(map[*signaling.Track]*track),
+	}
+	if _, err := output.Expand(cfg.Name, s.nameVars("id", "stream", time.Unix(0, 0), 1)); err != nil {
+		return nil, fmt.Errorf("recorder: %w", err)
+	}
+	return s, nil
 }
 
 // Run records room until it is over, a policy of Config ends the session, or ctx
 // is done; then it completes every file and the manifest. It does not close the
-// room. It is called once.
+// room, so that what its closing would say is not taken for the end of a track.
+// It is called once.
 //
-// The error is nil when all is recorded, and otherwise wraps ErrNoMedia,
-// ErrStorage or signaling.ErrLost.
+// The error is nil when what came is recorded, and otherwise wraps ErrStorage,
+// ErrNoMedia or signaling.ErrLost.
 func (s *Session) Run(ctx context.Context, room signaling.Room) error {
-	<-ctx.Done()
+	if !s.cfg.Start.IsZero() {
+		if err := s.begin(s.cfg.Start); err != nil {
+			return s.finish(err)
+		}
+	}
+	for {
+		ev, err := room.Next(ctx, s.due)
+		if err != nil {
+			return s.finish(s.whyOver(ctx, err))
+		}
+		if s.start.IsZero() {
+			if err := s.begin(ev.Time); err != nil {
+				return s.finish(err)
+			}
+		}
+		s.handle(&ev)
+		if !reached(s.due, s.now) {
+			continue
+		}
+		if over, err := s.service(); over {
+			return s.finish(err)
+		}
+	}
+}
+
+// whyOver gives the session's error for one of Room.Next.
+func (s *Session) whyOver(ctx context.Context, err error) error {
+	if errors.Is(err, io.EOF) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// begin sets the clock and tells the store.
+func (s *Session) begin(at time.Time) error {
+	s.start, s.now = at, at
+	s.emptySince = at
+	s.due = at
+	if err := s.writeManifest(); err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
 	return nil
 }
 
-// Hash reads every finished file back and adds its SHA-256 to the manifest. It
-// is called after Run, and stops with ctx's error when ctx is done.
-func (s *Session) Hash(ctx context.Context) error { return nil }
+// elapsed gives the session time.
+func (s *Session) elapsed() time.Duration { return s.now.Sub(s.start) }
 
-// Manifest gives what is recorded. It must not be called while Run is running.
-func (s *Session) Manifest() Manifest { return Manifest{Version: 1} }
+// wake sees to it that service is called at the given time.
+func (s *Session) wake(at time.Time) { s.due = earliest(s.due, at) }
+
+func (s *Session) handle(ev *signaling.Event) {
+	if ev.Time.After(s.now) {
+		s.now = ev.Time
+	}
+	switch ev.Kind {
+	case signaling.Joined:
+		s.join(ev.Participant)
+	case signaling.Left:
+		s.leave(ev.Participant)
+	case signaling.TrackStarted:
+		s.startTrack(ev.Track)
+	case signaling.TrackEnded:
+		if t := s.byTrack[ev.Track]; t != nil {
+			s.endTrack(t)
+		}
+	case signaling.PacketArrived:
+		t := s.byTrack[ev.Track]
+		if t == nil { // of a track that is not to be recorded
+			ev.Packet.Release()
+			return
+		}
+		s.heard, s.manifest.stale = true, true
+		t.take(ev.Packet, s.now)
+	case signaling.Reported:
+		if t := s.byTrack[ev.Track]; t != nil {
+			t.place.Report(ev.Report, s.elapsed())
+			t.service(s.now)
+		}
+	}
+}
+
+// service does all that is due, notes when to come back, and tells whether the
+// session is over, and why.
+func (s *Session) service() (over bool, err error) {
+	s.due = time.Time{}
+	for _, t := range s.tracks {
+		if reached(t.due, s.now) {
+			t.service(s.now)
+		}
+		s.wake(t.due)
+	}
+	for i := 0; i < len(s.recordings); i++ { // serving one may add another
+		if r := s.recordings[i]; !r.closed {
+			s.wake(r.service(s.now))
+		}
+	}
+	if over, err := s.policies(); over {
+		return true, err
+	}
+	s.serviceStatus()
+	s.serviceManifest()
+	return false, nil
+}
+
+// policies tells whether the session is over by its configuration, or because
+// nothing can be recorded any more.
+func (s *Session) policies() (over bool, err error) {
+	if s.nothingLeft() {
+		return true, nil
+	}
+	if s.cfg.Duration > 0 {
+		if s.elapsed() >= s.cfg.Duration {
+			return true, nil
+		}
+		s.wake(s.start.Add(s.cfg.Duration))
+	}
+	if s.cfg.Wait > 0 && !s.heard {
+		if s.elapsed() >= s.cfg.Wait {
+			return true, fmt.Errorf("%w within %v", ErrNoMedia, s.cfg.Wait)
+		}
+		s.wake(s.start.Add(s.cfg.Wait))
+	}
+	if s.cfg.UntilEmpty > 0 && s.heard && !s.emptySince.IsZero() {
+		at := s.emptySince.Add(s.cfg.UntilEmpty)
+		if reached(at, s.now) {
+			return true, nil
+		}
+		s.wake(at)
+	}
+	return false, nil
+}
+
+// nothingLeft tells whether no frame can be stored any more: every live track's
+// file has failed, or the store's only file is complete.
+func (s *Session) nothingLeft() bool {
+	if s.storage == nil && !s.full || len(s.tracks) == 0 && !s.full {
+		return false
+	}
+	for _, r := range s.recordings {
+		if !r.closed && (r.muxer != nil || !s.full) {
+			return false
+		}
+	}
+	return true
+}
+
+// failed notes that a recording could not be stored.
+func (s *Session) failed(r *recording, err error) {
+	if errors.Is(err, output.ErrOneFile) {
+		s.full = true
+		s.log.Info("not recorded: the output holds one recording only", "participant", r.who.id)
+		s.wake(s.now)
+		return
+	}
+	s.log.Error("recording failed", "participant", r.who.id, "error", err)
+	if errors.Is(err, ErrStorage) && s.storage == nil {
+		s.storage = err
+	} else if s.internal == nil {
+		s.internal = err
+	}
+	s.soon(manifestUrgent)
+	s.wake(s.now)
+}
+
+// refuse counts what is beyond the limits.
+func (s *Session) refuse(what, id string) {
+	s.manifest.refused++
+	if s.manifest.refused == 1 {
+		s.log.Warn("beyond the limits: not recorded, and neither will others be", "what", what, "participant", id)
+	}
+	s.soon(manifestSoon)
+}
+
+// finish completes all files and the manifest, and gives the error of Run.
+func (s *Session) finish(err error) error {
+	for len(s.tracks) > 0 {
+		s.endTrack(s.tracks[0])
+	}
+	for i := 0; i < len(s.recordings); i++ {
+		s.recordings[i].close(s.now)
+	}
+	for _, p := range s.participants {
+		s.depart(p)
+	}
+	if err == nil && !s.media && s.storage == nil && s.internal == nil {
+		err = ErrNoMedia
+		if s.heard {
+			err = fmt.Errorf("%w that can be decoded", ErrNoMedia)
+		}
+	}
+	for _, e := range []error{s.internal, s.storage} {
+		if e != nil && err == nil {
+			err = e
+		} else if e != nil && !errors.Is(err, e) {
+			err = fmt.Errorf("%w; %w", e, err)
+		}
+	}
+	s.manifest.over = true
+	s.manifest.why = err
+	if e := s.writeManifest(); e != nil {
+		e = fmt.Errorf("%w: %w", ErrStorage, e)
+		if err == nil {
+			err = e
+		} else if !errors.Is(err, ErrStorage) {
+			err = fmt.Errorf("%w; %w", e, err)
+		}
+	}
+	if s.cfg.OnStatus != nil {
+		s.cfg.OnStatus(s.snapshot())
+	}
+	return err
+}

@@ -53,3 +53,68 @@ type TrackStatus struct {
 	// Waiting is set while frames can't be recorded before the next keyframe.
 	Waiting bool
 }
+
+// statusState is when Config.OnStatus was called last and will be next.
+type statusState struct{ last, due time.Time }
+
+// serviceStatus calls Config.OnStatus if it is due.
+func (s *Session) serviceStatus() {
+	if s.cfg.OnStatus == nil {
+		return
+	}
+	if s.status.due.IsZero() || reached(s.status.due, s.now) {
+		s.cfg.OnStatus(s.snapshot())
+		s.status.due = s.now.Add(StatusInterval)
+	}
+	s.wake(s.status.due)
+}
+
+// snapshot makes a Status, and begins a new period for bitrates.
+func (s *Session) snapshot() Status {
+	st := Status{Time: s.elapsed(), Files: s.opened}
+	period := s.now.Sub(s.status.last)
+	s.status.last = s.now
+	for _, p := range s.participants {
+		if !p.recorded {
+			continue
+		}
+		ps := ParticipantStatus{ID: p.id, Present: p.joined || len(p.tracks) > 0}
+		for _, r := range p.recordings {
+			if r.file == nil {
+				continue
+			}
+			ps.Bytes += r.bytes()
+			ps.File = r.file.Name()
+			ps.Error = ""
+			if r.err != nil {
+				ps.Error = r.err.Error()
+			}
+		}
+		st.Bytes += ps.Bytes
+		for _, t := range p.tracks {
+			ps.Tracks = append(ps.Tracks, t.snapshot(period))
+		}
+		st.Participants = append(st.Participants, ps)
+	}
+	return st
+}
+
+func (t *track) snapshot(period time.Duration) TrackStatus {
+	ts := TrackStatus{
+		Kind: t.in.Kind, Codec: t.codec, Width: t.width, Height: t.height,
+		Waiting: t.dep != nil && t.dep.NeedsKeyframe(),
+	}
+	if period > 0 {
+		ts.Bitrate = int64(float64(8*(t.bytes-t.statusBytes)) / period.Seconds())
+	}
+	t.statusBytes = t.bytes
+	stats := t.buf.Stats()
+	if sent := stats.Popped + stats.Lost; sent > 0 {
+		ts.Loss = float64(stats.Lost) / float64(sent)
+	}
+	if l := t.lane; l != nil {
+		ts.Frames = l.n.frames
+		ts.Recorded = l.written + l.last
+	}
+	return ts
+}

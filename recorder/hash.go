@@ -1,0 +1,63 @@
+package recorder
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+)
+
+// Hash reads every file that is final back and adds its SHA-256 to the manifest.
+// It is called after Run, by a caller who has the time: it takes as long as
+// reading all that was recorded. When ctx is done it returns ctx's error, and
+// the files hashed so far have theirs.
+func (s *Session) Hash(ctx context.Context) error {
+	var failed error
+	hashed := false
+	for _, r := range s.recordings {
+		if r.muxer == nil || !r.closed || r.digest != "" || !r.readable() {
+			continue
+		}
+		digest, err := s.digest(ctx, r.file.Name())
+		if ctx.Err() != nil {
+			failed = ctx.Err()
+			break
+		}
+		if err != nil {
+			failed = cmp.Or(failed, fmt.Errorf("%w: hashing: %w", ErrStorage, err))
+			continue
+		}
+		r.digest = digest
+		hashed = true
+	}
+	if hashed {
+		if err := s.writeManifest(); err != nil && failed == nil {
+			failed = fmt.Errorf("%w: %w", ErrStorage, err)
+		}
+	}
+	return failed
+}
+
+// hashBlock is how much is hashed between two looks at the context.
+const hashBlock = 1 << 20
+
+func (s *Session) digest(ctx context.Context, name string) (string, error) {
+	f, err := s.cfg.Store.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	for ctx.Err() == nil {
+		_, err := io.CopyN(h, f, hashBlock)
+		if err == io.EOF {
+			return hex.EncodeToString(h.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return "", ctx.Err()
+}

@@ -1,0 +1,471 @@
+package recorder
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/output"
+)
+
+// startFormat is the layout of {start} in a file's name, in UTC.
+const startFormat = "20060102T150405Z"
+
+// recording is one file, from the first track that may get into it to the
+// moment when it is closed. The file is made when its first frame is due.
+type recording struct {
+	s          *Session
+	who        *participant
+	connection int
+	// streams are the MediaStream ids whose tracks belong here.
+	streams []string
+	// tracks are those that are live and write here.
+	tracks []*track
+	order  interleaver
+
+	file  output.File
+	ext   string
+	sink  *sink
+	muxer output.Muxer
+	// offset is the session time of the file's zero.
+	offset time.Duration
+	// headerDue is when a file that can't grow a track later stops waiting
+	// for the tracks that are there.
+	headerDue time.Time
+	// unflushed is when the oldest frame that the muxer has not written was
+	// complete; zero: it has written all.
+	unflushed time.Time
+	// idle is when the last track ended; zero while there is one.
+	idle time.Time
+
+	// next takes the tracks over from the session time until on, at overdue
+	// at the latest.
+	next    *recording
+	until   time.Duration
+	overdue time.Time
+
+	err    error
+	closed bool
+	// digest is the SHA-256 of the file, in hexadecimal.
+	digest string
+}
+
+// readable tells whether the file can be read back: a stream can't.
+func (r *recording) readable() bool {
+	_, ok := r.file.(io.WriterAt)
+	return ok
+}
+
+// bytes is how large the file is.
+func (r *recording) bytes() int64 {
+	if r.sink == nil {
+		return 0
+	}
+	return r.sink.size
+}
+
+// live tells whether tracks may still join.
+func (r *recording) live() bool { return !r.closed && r.next == nil }
+
+// lacks tells whether there is no track of the kind. Sound and picture of one
+// connection go together, whatever streams they are in.
+func (r *recording) lacks(k media.Kind) bool {
+	return !slices.ContainsFunc(r.tracks, func(t *track) bool { return t.in.Kind == k }) &&
+		!slices.ContainsFunc(r.order.lanes, func(l *lane) bool { return l.codec.Kind() == k })
+}
+
+// join adds a live track.
+func (r *recording) join(t *track) {
+	t.rec = r
+	r.tracks = append(r.tracks, t)
+	r.idle = time.Time{}
+	if !slices.Contains(r.streams, t.in.Stream) {
+		r.streams = append(r.streams, t.in.Stream)
+	}
+}
+
+// leave removes a track.
+func (r *recording) leave(t *track, now time.Time) {
+	r.tracks = slices.DeleteFunc(r.tracks, func(o *track) bool { return o == t })
+	if len(r.tracks) == 0 {
+		r.idle = now
+	}
+}
+
+// lane gives the place of t's frames in the file: the one that an earlier track
+// with the same id has left, or a new one.
+func (r *recording) lane(t *track) *lane {
+	for _, l := range r.order.lanes {
+		if l.ended && l.codec == t.codec && l.id == t.in.ID {
+			l.ended = false
+			return l
+		}
+	}
+	l := newLane(t.in.ID, t.codec)
+	r.order.add(l)
+	return l
+}
+
+// push takes a frame of l at its place in the session, and writes what is due.
+func (r *recording) push(l *lane, h held, now time.Time) {
+	if r.closed {
+		l.discard(h)
+		return
+	}
+	r.order.push(l, h)
+	r.pump(now, false)
+	r.s.wake(r.due())
+}
+
+// pump writes the frames that are due, or all.
+func (r *recording) pump(now time.Time, all bool) {
+	for {
+		l := r.order.next(now, all)
+		if l == nil || !r.ready(now, all) {
+			break
+		}
+		// The error has closed the recording, and emptied the queues.
+		if r.err != nil {
+			break
+		}
+		r.write(l)
+	}
+	if r.err == nil && reached(r.unflushed, now.Add(-r.s.flushAge)) {
+		r.flush()
+	}
+}
+
+// ready makes the file if there is none, and tells whether frames may be written
+// to it: a stream waits for the tracks that are there, since its list of tracks
+// can't grow.
+func (r *recording) ready(now time.Time, all bool) bool {
+	if r.muxer != nil {
+		return true
+	}
+	if r.file == nil {
+		if err := r.create(); err != nil {
+			r.fail(now, err)
+			return false
+		}
+		if !r.readable() {
+			r.headerDue = now.Add(r.s.cfg.HeaderWait)
+		}
+	}
+	if !all && !r.headerDue.IsZero() && now.Before(r.headerDue) && r.awaits() {
+		return false
+	}
+	if err := r.begin(); err != nil {
+		r.fail(now, err)
+		return false
+	}
+	return true
+}
+
+// awaits tells whether a live track has no frame yet.
+func (r *recording) awaits() bool {
+	return slices.ContainsFunc(r.tracks, func(t *track) bool {
+		return t.lane == nil || t.lane.queue.len() == 0
+	})
+}
+
+// create makes the file.
+func (r *recording) create() error {
+	s := r.s
+	if s.opened >= MaxFiles {
+		return fmt.Errorf("more than %d files", MaxFiles)
+	}
+	first := r.earliest()
+	name, err := output.Expand(s.cfg.Name, s.nameVars(r.who.id, r.streams[0], s.start.Add(first), s.opened+1))
+	if err != nil {
+		return fmt.Errorf("naming the file: %w", err)
+	}
+	var codecs []media.Codec
+	for _, l := range r.order.lanes {
+		codecs = append(codecs, l.codec)
+	}
+	r.ext = s.cfg.Ext(codecs)
+	f, err := s.cfg.Store.Create(name, r.ext)
+	if err != nil {
+		return fmt.Errorf("%w: creating %q: %w", ErrStorage, name, err)
+	}
+	r.file = f
+	s.opened++
+	return nil
+}
+
+// nameVars gives the values that a file's name may hold.
+func (s *Session) nameVars(participant, stream string, start time.Time, n int) map[string]string {
+	return map[string]string{
+		"participant": participant,
+		"stream":      stream,
+		"start":       start.UTC().Format(startFormat),
+		"n":           strconv.Itoa(n),
+	}
+}
+
+// earliest gives the session time of the earliest frame that is held.
+func (r *recording) earliest() time.Duration {
+	first := time.Duration(-1)
+	for _, l := range r.order.lanes {
+		if l.queue.len() == 0 {
+			continue
+		}
+		if t := l.queue.first().frame.Time; first < 0 || t < first {
+			first = t
+		}
+	}
+	return max(first, 0)
+}
+
+// begin makes the muxer, and declares the tracks that have a frame.
+func (r *recording) begin() error {
+	s := r.s
+	r.offset = r.earliest()
+	k, w := newSink(r.file)
+	m, err := s.cfg.NewMuxer(w, MuxerOptions{
+		Chunk: s.cfg.Chunk,
+		Ext:   r.ext,
+		UID:   s.cfg.Room + "\x00" + r.who.id + "\x00" + r.file.Name() + "\x00" + strconv.FormatInt(s.start.UnixNano(), 36),
+		Date:  s.start.Add(r.offset).UTC().Round(0),
+		Title: r.who.id,
+	})
+	r.sink = k
+	if err != nil {
+		return r.storage("beginning", err)
+	}
+	r.muxer = m
+	s.media = true
+	s.soon(manifestUrgent)
+	s.log.Info("file opened", "file", r.file.Name(), "participant", r.who.id, "offset", r.offset)
+	for _, l := range r.order.lanes {
+		if l.queue.len() > 0 {
+			if err := r.declare(l); err != nil && !fixed(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fixed tells the errors after which a track needs a file of its own.
+func fixed(err error) bool {
+	return errors.Is(err, output.ErrFixedTracks) || errors.Is(err, output.ErrCodec)
+}
+
+// declare adds the track of l to the file, with the size of its first frame.
+func (r *recording) declare(l *lane) error {
+	tr := media.Track{Codec: l.codec}
+	switch l.codec.Kind() {
+	case media.Video:
+		f := &l.queue.first().frame
+		tr.Width, tr.Height = f.Width, f.Height
+	case media.Audio:
+		tr.Channels = 2 // RFC 7587 §4.1: whoever plays it must be able to upmix
+	}
+	n, err := r.muxer.AddTrack(tr)
+	if err != nil {
+		return r.storage("adding a track to", err)
+	}
+	l.number = n
+	l.width, l.height = tr.Width, tr.Height
+	return nil
+}
+
+// write gives the first frame of l to the muxer.
+func (r *recording) write(l *lane) {
+	if l.number == 0 {
+		err := r.declare(l)
+		if fixed(err) {
+			r.expel(l, err)
+			return
+		}
+		if err != nil {
+			r.fail(r.s.now, err)
+			return
+		}
+	}
+	h := r.order.pop(l)
+	h.frame.Time = max(h.frame.Time-r.offset, l.written, 0)
+	step := h.frame.Time - l.written
+	l.written = h.frame.Time
+	before := r.sink.writes
+	err := r.muxer.WriteFrame(l.number, h.frame)
+	if err != nil {
+		l.discard(h)
+		r.fail(r.s.now, r.storage("writing", err))
+		return
+	}
+	l.count(&h, step)
+	h.from.Recycle(h.frame.Data)
+	if r.sink.writes != before {
+		r.unflushed = time.Time{}
+		r.sync(FsyncChunk)
+	}
+	r.unflushed = earliest(r.unflushed, h.entered)
+}
+
+// expel moves l, which can't be in this file, and its track to one of their own.
+func (r *recording) expel(l *lane, err error) {
+	s := r.s
+	s.log.Info("track needs a file of its own", "participant", r.who.id, "codec", l.codec, "why", err)
+	n := s.newRecording(r.who, r.connection, r.streams[:1:1])
+	r.order.remove(l)
+	n.order.add(l)
+	if i := slices.IndexFunc(r.tracks, func(t *track) bool { return t.lane == l }); i >= 0 {
+		t := r.tracks[i]
+		r.leave(t, s.now)
+		n.join(t)
+	}
+	if errors.Is(err, output.ErrCodec) && len(r.order.lanes) == 0 {
+		n.fail(s.now, err) // a new file would not take it either
+		return
+	}
+	n.pump(s.now, false)
+	s.wake(n.due())
+}
+
+// flush ends the chunk.
+func (r *recording) flush() {
+	if r.muxer == nil {
+		return
+	}
+	before := r.sink.writes
+	r.unflushed = time.Time{}
+	if err := r.muxer.Flush(); err != nil {
+		r.fail(r.s.now, r.storage("writing", err))
+		return
+	}
+	if r.sink.writes != before {
+		r.sync(FsyncChunk)
+	}
+}
+
+// sync makes what was written survive a power cut, if the policy is at least as
+// strict as p.
+func (r *recording) sync(p Fsync) {
+	if r.s.cfg.Fsync > p {
+		return
+	}
+	if err := r.file.Sync(); err != nil {
+		r.sink.note(err)
+		r.fail(r.s.now, r.storage("syncing", err))
+	}
+}
+
+// storage wraps the error of a muxer: in ErrStorage when the file is why it
+// failed.
+func (r *recording) storage(doing string, err error) error {
+	if r.sink.err != nil {
+		return fmt.Errorf("%w: %s %s: %w", ErrStorage, doing, r.file.Name(), err)
+	}
+	return fmt.Errorf("%s %s: %w", doing, r.file.Name(), err)
+}
+
+// fail ends the recording by an error: what is held is discarded, and the file
+// is left as complete as it can be.
+func (r *recording) fail(now time.Time, err error) {
+	if r.err != nil {
+		return
+	}
+	r.err = err
+	r.s.failed(r, err)
+	r.close(now)
+}
+
+// service does what is due, and tells when to come back.
+func (r *recording) service(now time.Time) time.Time {
+	if r.closed {
+		return time.Time{}
+	}
+	r.pump(now, false)
+	if reached(r.overdue, now) {
+		for len(r.tracks) > 0 {
+			r.tracks[0].move(now)
+		}
+	}
+	if len(r.tracks) == 0 && (r.next != nil || reached(r.idle, now.Add(-linger))) {
+		r.close(now)
+	}
+	return r.due()
+}
+
+// due tells when service has something to do though nothing comes.
+func (r *recording) due() time.Time {
+	if r.closed {
+		return time.Time{}
+	}
+	due := r.order.due()
+	if r.muxer == nil && !r.headerDue.IsZero() {
+		due = r.headerDue
+	}
+	if !r.unflushed.IsZero() {
+		due = earliest(due, r.unflushed.Add(r.s.flushAge))
+	}
+	if !r.idle.IsZero() {
+		due = earliest(due, r.idle.Add(linger))
+	}
+	return earliest(due, r.overdue)
+}
+
+// close writes all that is held and completes the file. Errors are kept in
+// r.err. Tracks that are still there lose what they send from now on.
+func (r *recording) close(now time.Time) {
+	if r.closed {
+		return
+	}
+	if r.err == nil {
+		r.pump(now, true)
+	}
+	if r.closed { // by an error on the way
+		return
+	}
+	r.closed = true
+	for _, l := range r.order.lanes {
+		for l.queue.len() > 0 {
+			l.discard(r.order.pop(l))
+		}
+	}
+	if r.file == nil {
+		return
+	}
+	err := r.complete()
+	if err != nil && r.err == nil {
+		r.err = err
+		r.s.failed(r, err)
+	}
+	r.s.soon(manifestUrgent)
+	r.s.log.Info("file closed", "file", r.file.Name(), "participant", r.who.id, "duration", r.duration(), "bytes", r.bytes())
+}
+
+// complete closes muxer and file, each whatever the other says.
+func (r *recording) complete() error {
+	var err error
+	if r.muxer != nil {
+		if e := r.muxer.Close(); e != nil {
+			err = r.storage("completing", e)
+		} else if r.s.cfg.Fsync <= FsyncClose {
+			if e := r.file.Sync(); e != nil {
+				err = fmt.Errorf("%w: syncing %s: %w", ErrStorage, r.file.Name(), e)
+			}
+		}
+	}
+	if e := r.file.Close(); e != nil && err == nil {
+		err = fmt.Errorf("%w: closing %s: %w", ErrStorage, r.file.Name(), e)
+	}
+	return err
+}
+
+// duration gives how much session time the file spans.
+func (r *recording) duration() time.Duration {
+	var d time.Duration
+	for _, l := range r.order.lanes {
+		if l.number > 0 {
+			d = max(d, l.written+l.last)
+		}
+	}
+	return d
+}

@@ -1,0 +1,364 @@
+package recorder
+
+import (
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/recorder/depacket"
+	"github.com/roomtape/roomtape/recorder/jitter"
+	"github.com/roomtape/roomtape/recorder/timeline"
+	"github.com/roomtape/roomtape/signaling"
+)
+
+// track takes the packets of one track all the way to its recording.
+type track struct {
+	s   *Session
+	in  *signaling.Track
+	who *participant
+
+	buf   *jitter.Buffer
+	dep   depacket.Depacketizer // nil before the first packet
+	clock *timeline.Clock
+	place *timeline.Track
+	keys  keyframeAsker
+	rec   *recording
+	lane  *lane // nil before the first packet
+
+	payloadType uint8
+	codec       media.Codec
+	// nacks is set when the sender answers requests for packets; missing is
+	// the memory for one request.
+	nacks   bool
+	missing []uint16
+	// due is when service has something to do though nothing comes.
+	due time.Time
+
+	// past is what the depacketizers before dep have counted, foreign the
+	// packets that got into none.
+	past    counts
+	foreign int64
+	// counted is what has been added to the counts of lanes before this one.
+	counted counts
+	// lost and dropped are those that frames have told of.
+	lost, dropped int64
+
+	// bytes of media were received, and statusBytes by the last snapshot.
+	bytes, statusBytes int64
+	width, height      int
+	// reported is when losses were logged last, unreported how many since.
+	reported   time.Time
+	unreported int
+}
+
+func (s *Session) newTrack(who *participant, in *signaling.Track, clock *timeline.Clock) *track {
+	t := &track{s: s, in: in, who: who, clock: clock}
+	t.place = clock.NewTrack(in.Kind, clockRate(in.Kind))
+	t.nacks = in.Retransmits && in.Feedback != nil
+	wait := s.cfg.MaxWaitLoss
+	if !t.nacks {
+		wait = min(wait, reorderWait)
+	}
+	if wait == 0 {
+		wait = -1 // to jitter, 0 is the default
+	}
+	t.buf = jitter.New(jitter.Config{MaxWait: wait})
+	return t
+}
+
+// take handles a packet, which it owns from now on.
+func (t *track) take(p *media.Packet, now time.Time) {
+	t.bytes += int64(len(p.Payload))
+	t.keys.packet(now)
+	if t.buf.Push(p) != jitter.Kept {
+		p.Release()
+	}
+	t.service(now)
+}
+
+// service does what is due now, and notes when to come back.
+func (t *track) service(now time.Time) {
+	for {
+		out, ok := t.buf.Pop(now)
+		if !ok {
+			break
+		}
+		t.feed(out, now)
+	}
+	t.collect(now)
+	if t.nacks {
+		t.ask(now)
+	}
+	if t.in.Kind == media.Video {
+		t.keys.update(t.dep == nil || t.dep.NeedsKeyframe(), now)
+	}
+	t.schedule(now)
+}
+
+// ask asks the sender for missing packets.
+func (t *track) ask(now time.Time) {
+	if !reached(t.buf.NextNack(), now) {
+		return
+	}
+	t.missing = t.buf.Missing(now, t.in.Feedback.RoundTrip(), t.missing[:0])
+	if len(t.missing) > 0 {
+		t.in.Feedback.Nack(t.missing)
+	}
+}
+
+// schedule sets due.
+func (t *track) schedule(now time.Time) {
+	due := earliest(t.buf.Deadline(), t.keys.next)
+	if t.nacks {
+		due = earliest(due, t.buf.NextNack())
+	}
+	if d, ok := t.place.Deadline(); ok {
+		due = earliest(due, t.s.start.Add(d))
+	}
+	if !due.IsZero() && !due.After(now) {
+		due = now.Add(minDeadline)
+	}
+	t.due = due
+	t.s.wake(due)
+}
+
+// feed gives a packet in its order to the depacketizer of its codec.
+func (t *track) feed(out jitter.Popped, now time.Time) {
+	p := out.Packet
+	if t.dep == nil || p.PayloadType != t.payloadType {
+		if !t.change(p.PayloadType, now) {
+			t.foreign++
+			p.Release()
+			return
+		}
+	}
+	if out.Restarted {
+		t.dep.Restart()
+	}
+	t.dep.Push(p, out.Lost)
+	t.frames(now)
+}
+
+// change turns to another payload type, and tells whether it can be recorded.
+func (t *track) change(payloadType uint8, now time.Time) bool {
+	codec := t.in.Codecs[payloadType]
+	if t.dep != nil && codec == t.codec {
+		t.payloadType = payloadType
+		return true
+	}
+	if codec.Kind() != t.in.Kind {
+		return false
+	}
+	dep, err := depacket.New(codec, depacket.Config{AbsCaptureTime: t.in.AbsCaptureTime})
+	if err != nil {
+		return false
+	}
+	if t.dep != nil {
+		t.drain(now)
+		stats := t.dep.Stats()
+		t.past.addDepacket(&stats.Packets)
+		t.past.dropped += int64(stats.Frames.Dropped)
+		t.place = t.clock.NewTrack(t.in.Kind, codec.ClockRate())
+	}
+	t.dep, t.codec, t.payloadType = dep, codec, payloadType
+	t.s.log.Info("track sends", "participant", t.who.id, "kind", t.in.Kind, "codec", codec, "stream", t.in.Stream)
+	if t.lane == nil {
+		t.lane = t.rec.lane(t)
+	}
+	return true
+}
+
+// drain gives all that depacketizer and timeline hold to the recording.
+func (t *track) drain(now time.Time) {
+	t.dep.Flush()
+	t.frames(now)
+	t.place.Flush()
+	t.collect(now)
+}
+
+// frames moves frames from the depacketizer to the timeline.
+func (t *track) frames(now time.Time) {
+	for {
+		f, ok := t.dep.Next()
+		if !ok {
+			return
+		}
+		if f.Key && t.in.Kind == media.Video {
+			t.keys.keyframe(now)
+		}
+		arrival := f.Arrival.Sub(t.s.start)
+		// From here on, Arrival is when the frame was complete: the promise
+		// about crashes counts from there.
+		f.Arrival = now
+		t.place.Push(f, max(arrival, 0))
+	}
+}
+
+// collect moves the frames whose place is decided to the recording.
+func (t *track) collect(now time.Time) {
+	for {
+		p, ok := t.place.Pop(now.Sub(t.s.start))
+		if !ok {
+			return
+		}
+		t.deliver(&p.Frame, max(p.Time, 0), now)
+	}
+}
+
+// deliver gives a frame to the recording that it belongs to.
+func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
+	if t.rec.next != nil && at >= t.rec.until {
+		t.move(now)
+	}
+	if t.changes(f) {
+		t.rotate(at, now)
+	}
+	l := t.lane
+	at = max(at, l.start)
+	t.lost += int64(f.LostPackets)
+	t.dropped += int64(f.DroppedFrames)
+	if l.follow(f, at) {
+		t.s.soon(manifestSoon)
+		t.tell(f, now)
+	}
+	t.rec.push(l, held{
+		frame: media.Frame{
+			Data: f.Data, Time: at, Duration: f.Duration,
+			Key: f.Key, Hidden: f.Hidden, Droppable: f.Droppable,
+			Width: f.Width, Height: f.Height,
+		},
+		packets: f.Packets,
+		entered: f.Arrival,
+		from:    t.dep,
+	}, now)
+}
+
+// changes tells whether the frame must not follow the one before in the same
+// file.
+func (t *track) changes(f *depacket.Frame) bool {
+	l := t.lane
+	if l.codec != t.codec {
+		return true
+	}
+	return t.s.cfg.NewFileOnChange && f.Key && len(l.sizes) > 0 && l.sizes[len(l.sizes)-1].differs(f)
+}
+
+// rotate lets the recording go on in a new file, with a frame of this track. The
+// other tracks follow when they have got as far.
+func (t *track) rotate(at time.Duration, now time.Time) {
+	r := t.rec
+	if r.next == nil {
+		r.next = t.s.newRecording(r.who, r.connection, r.streams)
+		r.until = at
+		r.overdue = now.Add(t.s.hold)
+		t.s.wake(r.overdue)
+	}
+	t.move(now)
+}
+
+// move goes on to the recording that follows.
+func (t *track) move(now time.Time) {
+	r := t.rec
+	for r.next != nil {
+		r = r.next
+	}
+	t.settle()
+	if t.lane != nil {
+		t.lane.ended = true
+	}
+	t.rec.leave(t, now)
+	r.join(t)
+	if t.lane != nil {
+		t.lane = r.lane(t)
+	}
+}
+
+// tell logs a loss or a change of size.
+func (t *track) tell(f *depacket.Frame, now time.Time) {
+	if f.Key && f.Width > 0 && (f.Width != t.width || f.Height != t.height) {
+		t.width, t.height = f.Width, f.Height
+		t.s.log.Info("size", "participant", t.who.id, "codec", t.codec, "width", f.Width, "height", f.Height)
+	}
+	t.unreported += f.LostPackets
+	if t.unreported > 0 && (t.reported.IsZero() || now.Sub(t.reported) >= lossLogInterval) {
+		t.s.log.Warn("packets lost", "participant", t.who.id, "kind", t.in.Kind, "packets", t.unreported)
+		t.reported, t.unreported = now, 0
+	}
+}
+
+// end gives all that is still on the way to the recording, and leaves it.
+func (t *track) end(now time.Time) {
+	t.keys.to = nil
+	t.buf.Flush()
+	t.service(now)
+	if t.dep != nil {
+		t.drain(now)
+	} else {
+		t.place.Flush()
+	}
+	t.due = time.Time{}
+	if t.lane != nil {
+		t.trailing()
+		t.settle()
+		t.lane.ended = true
+	} else if n := t.totals(); n.received > 0 {
+		n.lost = int64(t.buf.Lost())
+		t.s.manifest.unplaced = append(t.s.manifest.unplaced,
+			t.s.unrecordedEntry(t.who, t.in.Stream, t.in.Kind, media.CodecUnknown, &n, "no codec that is recorded"))
+	}
+	t.rec.leave(t, now)
+	t.rec.pump(now, false)
+	t.s.wake(t.rec.due())
+	if t.unreported > 0 {
+		t.s.log.Warn("packets lost", "participant", t.who.id, "kind", t.in.Kind, "packets", t.unreported)
+	}
+}
+
+// trailing adds what was lost and dropped after the last frame.
+func (t *track) trailing() {
+	lost := int64(t.buf.Lost()) - t.lost
+	dropped := t.past.dropped + int64(t.dep.Stats().Frames.Dropped) - t.dropped
+	if lost <= 0 && dropped <= 0 {
+		return
+	}
+	l := t.lane
+	l.n.lost += lost
+	l.n.dropped += dropped
+	l.gap(gap{at: l.end, packets: lost, frames: dropped, reason: GapLoss})
+}
+
+// totals gives what became of all packets of the track so far, but for those
+// that lanes count.
+func (t *track) totals() counts {
+	n := t.past
+	n.dropped = 0
+	n.addJitter(t.buf.Stats())
+	n.discarded[reasonPayloadType] += t.foreign
+	if t.dep != nil {
+		stats := t.dep.Stats()
+		n.addDepacket(&stats.Packets)
+	}
+	return n
+}
+
+// current gives the counts of the lane including what the track has not settled.
+func (t *track) current() counts {
+	n := t.totals()
+	n.add(&t.counted, -1)
+	n.add(&t.lane.n, 1)
+	return n
+}
+
+// settle adds to the lane what became of packets since the last time. Packets
+// whose fate is open will count as received where that is decided.
+func (t *track) settle() {
+	if t.lane == nil {
+		return
+	}
+	n := t.totals()
+	n.add(&t.counted, -1)
+	t.counted.add(&n, 1)
+	t.lane.n.add(&n, 1)
+	open := t.lane.n.pending() - t.lane.queued()
+	t.lane.n.received -= open
+	t.counted.received -= open
+}
