@@ -49,6 +49,16 @@ func ReadClip(video, audio io.Reader) (*Clip, error) {
 	return c, nil
 }
 
+// NewClip makes a clip of the frames that are given, and keeps them. The first
+// video frame must be a keyframe, the audio packets must last 20 ms each, and
+// the clip must not be shorter than one of them.
+func NewClip(codec media.Codec, width, height int, frameDuration time.Duration, video, audio [][]byte) *Clip {
+	return &Clip{
+		Codec: codec, Width: width, Height: height, FrameDuration: frameDuration, Video: video, Audio: audio,
+		step: uint32(int64(frameDuration) * int64(codec.ClockRate()) / int64(time.Second)),
+	}
+}
+
 // Duration is the length of one loop.
 func (c *Clip) Duration() time.Duration {
 	return c.videoTime(len(c.Video))

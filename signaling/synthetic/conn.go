@@ -134,14 +134,14 @@ func (p *Peer) sendCandidate(id string, i webrtc.ICECandidateInit) error {
 }
 
 // start begins to play the clip on c's tracks. A participant that is being
-// closed starts nothing.
+// closed, or has been stopped, starts nothing.
 func (p *Peer) start(id string, c *conn, video, audio *track) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.playing.Err() != nil {
 		return
 	}
-	p.wg.Go(func() {
+	p.players.Go(func() {
 		err := p.loop(c, video, audio)
 		if !errors.Is(err, io.ErrClosedPipe) {
 			p.check("playing", id, err)
@@ -150,7 +150,7 @@ func (p *Peer) start(id string, c *conn, video, audio *track) {
 }
 
 // loop sends the clip from its first frame, over and over, each frame when it
-// is due, until the participant or the connection is closed.
+// is due, until the participant is stopped or the connection is closed.
 func (p *Peer) loop(c *conn, video, audio *track) error {
 	clip := p.cfg.Clip
 	start := time.Now()
@@ -160,7 +160,7 @@ func (p *Peer) loop(c *conn, video, audio *track) error {
 		due := min(clip.videoTime(v), time.Duration(a)*opusFrame)
 		timer.Reset(time.Until(start.Add(due)))
 		select {
-		case <-p.ctx.Done():
+		case <-p.playing.Done():
 			return nil
 		case <-timer.C:
 		}

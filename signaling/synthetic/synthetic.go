@@ -54,7 +54,11 @@ type Peer struct {
 	socket *websocket.Conn
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // read and every player
+	wg     sync.WaitGroup // read and the readers of RTCP
+
+	playing context.Context
+	stop    context.CancelFunc
+	players sync.WaitGroup
 
 	mu     sync.Mutex
 	conns  map[string]*conn // by the other's id
@@ -80,6 +84,7 @@ func Join(ctx context.Context, cfg Config) (*Peer, error) {
 	}
 	p.log = p.log.With("peer", cfg.PeerID)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.playing, p.stop = context.WithCancel(p.ctx)
 
 	others, err := p.join(ctx)
 	if err != nil {
@@ -111,8 +116,18 @@ func (p *Peer) Close() error {
 		errs = append(errs, c.pc.GracefulClose())
 	}
 	_ = p.socket.CloseNow()
+	p.players.Wait()
 	p.wg.Wait()
 	return errors.Join(errs...)
+}
+
+// Stop ends playing to everyone, for good, and returns when the last frame has
+// been handed to the network: Sent is final then. The connections stay.
+func (p *Peer) Stop() {
+	p.mu.Lock()
+	p.stop()
+	p.mu.Unlock()
+	p.players.Wait()
 }
 
 // Sent tells how many video frames and Opus packets have been sent, summed over
