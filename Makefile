@@ -1,0 +1,81 @@
+# Everything that is checked before a change goes in: make test.
+# It runs from a clean checkout and installs what it needs; CONTRIBUTING.md says
+# what each step is for.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+GO            ?= go
+BIN           := .cache/bin
+LINT_VERSION  := v2.15.0
+LINT          := $(BIN)/golangci-lint-$(LINT_VERSION)
+FUZZ_TIME     ?= 10s
+VERSION       ?= $(shell git describe --tags --dirty 2>/dev/null || echo devel)
+COMMIT        ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS       := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+step = @printf '\n== %s\n' '$(1)'
+
+.PHONY: build test check fmt vet lint unit race fuzz integration bench cover tools clean help
+
+build: ## the program, static, in ./roomtape
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o roomtape ./cmd/roomtape
+
+test: check tools unit race fuzz integration ## everything, cheapest first
+	@printf '\nAll is well.\n'
+
+check: fmt vet lint ## what needs no test to run
+
+fmt:
+	$(call step,gofmt)
+	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$out" ]; then printf 'not formatted:\n%s\n' "$$out"; exit 1; fi
+
+vet:
+	$(call step,go vet)
+	@$(GO) vet -tags integration ./...
+
+lint: $(LINT) ## golangci-lint, with the layers of .golangci.yml
+	$(call step,golangci-lint)
+	@$(LINT) run
+
+$(LINT):
+	$(call step,installing golangci-lint $(LINT_VERSION))
+	@mkdir -p $(BIN)
+	@GOBIN=$(abspath $(BIN)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(BIN)/golangci-lint $@
+
+tools: ## the programs that integration tests call
+	@.ci/tools
+
+unit: ## go test ./...
+	$(call step,unit tests)
+	@$(GO) test ./...
+
+race: ## the same with the race detector
+	$(call step,race detector)
+	@CGO_ENABLED=1 $(GO) test -race ./...
+
+fuzz: ## each fuzz target for FUZZ_TIME (10s)
+	$(call step,fuzzing each target for $(FUZZ_TIME))
+	@.ci/fuzz $(FUZZ_TIME)
+
+integration: ## tests with a browser, ffmpeg, a full disk, kill -9
+	$(call step,integration tests)
+	@$(GO) test -count=1 -timeout 10m -tags integration ./...
+
+bench: ## benchmarks, with allocations
+	@$(GO) test -run '^$$' -bench . -benchmem ./...
+
+cover: ## what the unit tests reach, as .cache/cover.html
+	@mkdir -p .cache
+	@$(GO) test -coverpkg ./... -coverprofile .cache/cover.out ./...
+	@$(GO) tool cover -html .cache/cover.out -o .cache/cover.html
+	@$(GO) tool cover -func .cache/cover.out | tail -n 1
+
+clean: ## what make has made
+	rm -rf .cache roomtape
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

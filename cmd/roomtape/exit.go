@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/roomtape/roomtape/recorder"
+	"github.com/roomtape/roomtape/signaling"
+)
+
+// The exit codes are a contract with scripts; exitTable says what they mean.
+const (
+	exitOK       = 0
+	exitInternal = 1
+	exitUsage    = 2
+	exitJoin     = 3
+	exitNoMedia  = 4
+	exitStorage  = 5
+	exitLost     = 6
+	exitDamaged  = 7
+	exitForced   = 130
+)
+
+var exitTable = map[int]string{
+	exitOK:       "done; what was asked for is recorded and final",
+	exitInternal: "an unexpected internal error",
+	exitUsage:    "usage: bad flag, URL or file argument",
+	exitJoin:     "the room could not be joined: unreachable, refused, unauthorised, timed out",
+	exitNoMedia:  "joined, but no media arrived",
+	exitStorage:  "storage failed (disk full, permission): what was written is final and playable, the recording is incomplete",
+	exitLost:     "the connection was lost and could not be restored: what was recorded is final, the recording is incomplete",
+	exitDamaged:  "input is damaged: some of it could be used, or none; the message says which",
+	exitForced:   "stopped at once by a second signal",
+}
+
+// errDamaged is wrapped by errors about input that is not whole.
+var errDamaged = errors.New("damaged")
+
+// usageError is a mistake in how the program was called.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// usagef makes a usageError as fmt.Errorf makes an error.
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// exitCode tells which exit code stands for err. When several would, the one
+// that says most about what is on disk wins.
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, recorder.ErrStorage):
+		return exitStorage
+	case errors.Is(err, signaling.ErrJoin):
+		return exitJoin
+	case errors.Is(err, signaling.ErrLost):
+		return exitLost
+	case errors.Is(err, recorder.ErrNoMedia):
+		return exitNoMedia
+	case errors.Is(err, errDamaged):
+		return exitDamaged
+	}
+	return exitInternal
+}

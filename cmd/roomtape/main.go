@@ -1,0 +1,65 @@
+// Command roomtape joins WebRTC rooms as a bot and records every participant to
+// a WebM file of their own.
+//
+// Each command is one file here: flags in, a call of a function that knows
+// nothing of flags, an exit code out. The registry lists the kinds of rooms and
+// the formats.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// errSignal is the cause of a context that ended because we were asked to stop.
+var errSignal = errors.New("stopped by a signal")
+
+// stdio is where a command reads and writes.
+type stdio struct {
+	in  io.Reader
+	out io.Writer // results
+	err io.Writer // progress and logs
+}
+
+func main() {
+	ctx, stop := context.WithCancelCause(context.Background())
+	code := make(chan int, 2)
+	go watchSignals(stop, code)
+	go func() { code <- run(ctx, os.Args, stdio{os.Stdin, os.Stdout, os.Stderr}) }()
+	os.Exit(<-code)
+}
+
+// watchSignals ends the context at the first signal and the program at the
+// second.
+func watchSignals(stop context.CancelCauseFunc, code chan<- int) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	<-signals
+	stop(errSignal)
+	<-signals
+	code <- exitForced
+}
+
+// run runs one command line and returns its exit code. An error is one line on
+// stderr; so is a panic, so that scripts see a documented code.
+func run(ctx context.Context, args []string, std stdio) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(std.err, "roomtape: internal error: %s (please report it)\n", printable(fmt.Sprint(r)))
+			code = exitInternal
+		}
+	}()
+	err := newApp(std).RunContext(ctx, interleaved(args))
+	if err != nil {
+		fmt.Fprintf(std.err, "roomtape: %s\n", printable(err.Error()))
+	}
+	return exitCode(err)
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/roomtape/roomtape/signaling/message"
+	"github.com/roomtape/roomtape/signaling/server"
+)
+
+// stopGrace is how long serve waits for sockets to close before it cuts them.
+const stopGrace = 3 * time.Second
+
+// exampleRoom is the room in the addresses that serve prints.
+const exampleRoom = "standup"
+
+func serveCommand(std stdio) *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Usage:     "be a room server, with a web page to talk and a WebSocket for everyone",
+		UsageText: "roomtape serve --listen :8765",
+		Description: `The web page is at /, the WebSocket at /ws/ROOM and at any other path a WebSocket client dials,
+health at /healthz. Browsers give camera and microphone to pages on localhost or behind TLS only.
+--listen with port 0 takes a free one; the addresses that are printed have the real one.
+
+` + exitCodes(exitOK, exitInternal, exitUsage, exitForced),
+		Flags: withEnv(
+			&cli.StringFlag{Name: "listen", Value: ":8765", Usage: "`ADDRESS` to listen on, as HOST:PORT"},
+			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` with the certificate chain, PEM"},
+			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with its key, PEM"},
+			&cli.StringSliceFlag{Name: "origins", Usage: "`PATTERN` of other hosts whose pages may connect, repeatable, such as *.example.org"},
+			&cli.IntFlag{Name: "max-rooms", Value: 1000, Usage: "at most `N` rooms at once"},
+			&cli.IntFlag{Name: "max-peers", Value: 100, Usage: "at most `N` peers in a room"},
+			&cli.IntFlag{Name: "max-message", Value: message.MaxSize, Usage: "at most `N` bytes in a message"},
+			&cli.BoolFlag{Name: "json", Usage: "the addresses on stdout as JSON, once listening"},
+		),
+		Action: func(c *cli.Context) error {
+			logs, err := logOptionsOf(c)
+			if err != nil {
+				return err
+			}
+			o, err := serveOptionsOf(c)
+			if err != nil {
+				return err
+			}
+			return serve(c.Context, o, std, logs.logger(std.err))
+		},
+	}
+}
+
+// serveOptions is what serve can be asked for.
+type serveOptions struct {
+	listen string
+	tls    *tls.Config // nil: plain HTTP
+	limits server.Config
+	json   bool
+}
+
+// serveOptionsOf reads the flags and checks them; its errors are usage errors.
+func serveOptionsOf(c *cli.Context) (serveOptions, error) {
+	o := serveOptions{
+		listen: c.String("listen"), json: c.Bool("json"),
+		limits: server.Config{
+			MaxRooms: c.Int("max-rooms"), MaxPeers: c.Int("max-peers"), MaxMessage: c.Int("max-message"),
+		},
+	}
+	if err := noArguments(c); err != nil {
+		return o, err
+	}
+	for _, name := range []string{"max-rooms", "max-peers", "max-message"} {
+		if c.Int(name) < 1 {
+			return o, usagef("--%s %d is less than 1", name, c.Int(name))
+		}
+	}
+	if o.limits.MaxMessage > message.MaxSize {
+		return o, usagef("--max-message %d is more than %d", o.limits.MaxMessage, message.MaxSize)
+	}
+	for _, list := range c.StringSlice("origins") {
+		for _, origin := range strings.Split(list, ",") {
+			o.limits.Origins = append(o.limits.Origins, strings.TrimSpace(origin))
+		}
+	}
+	if err := server.CheckOrigins(o.limits.Origins); err != nil {
+		return o, usagef("--origins: %w", err)
+	}
+	_, port, err := net.SplitHostPort(o.listen)
+	if err != nil {
+		return o, usagef("--listen %q is not HOST:PORT", o.listen)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return o, usagef("--listen %q: %q is no port", o.listen, port)
+	}
+	cert, key := c.String("tls-cert"), c.String("tls-key")
+	if (cert == "") != (key == "") {
+		return o, usagef("--tls-cert and --tls-key come together")
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return o, usagef("--tls-cert, --tls-key: %w", err)
+		}
+		o.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	return o, nil
+}
+
+// serve runs a room server until ctx is done.
+func serve(ctx context.Context, o serveOptions, std stdio, log *slog.Logger) error {
+	r, err := startRooms(o, log)
+	if err != nil {
+		return err
+	}
+	if err := r.announce(std, o.json); err != nil {
+		return errors.Join(err, r.stop())
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return r.stop()
+	case err := <-r.failed:
+		return errors.Join(fmt.Errorf("serving: %w", err), r.stop())
+	}
+}
+
+// roomServer is a server that listens.
+type roomServer struct {
+	addr   net.Addr
+	secure bool
+	rooms  *server.Server
+	http   *http.Server
+	failed chan error
+}
+
+// startRooms listens and serves. The caller must call stop.
+func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
+	o.limits.Logger = log
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", o.listen, err)
+	}
+	r := &roomServer{
+		addr: listener.Addr(), secure: o.tls != nil,
+		rooms:  server.New(o.limits),
+		failed: make(chan error, 1),
+	}
+	if r.secure {
+		listener = tls.NewListener(listener, o.tls)
+	}
+	r.http = &http.Server{
+		Handler:           r.rooms,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() { r.failed <- r.http.Serve(listener) }()
+	return r, nil
+}
+
+// stop closes the rooms, then the server, each within stopGrace.
+func (r *roomServer) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	err := r.rooms.Shutdown(ctx)
+	if herr := r.http.Shutdown(ctx); herr != nil {
+		_ = r.http.Close() // what Shutdown had no patience for
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil // sockets that did not answer have been cut
+	}
+	return err
+}
+
+// url gives the server's address for a scheme such as "http", without a path.
+func (r *roomServer) url(scheme string) string {
+	if r.secure {
+		scheme += "s"
+	}
+	host, port, _ := net.SplitHostPort(r.addr.String()) // it is a TCP address
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// announce prints where to go, for people or as JSON.
+func (r *roomServer) announce(std stdio, asJSON bool) error {
+	if asJSON {
+		return printJSON(std.out, struct {
+			URL       string `json:"url"`
+			WebSocket string `json:"websocket"`
+		}{r.url("http") + "/", r.url("ws") + "/ws/"})
+	}
+	_, err := fmt.Fprintf(std.out, "Talk:    %s/\nRecord:  roomtape record %s/ws/%s\nStop with Ctrl-C.\n",
+		r.url("http"), r.url("ws"), exampleRoom)
+	return err
+}
