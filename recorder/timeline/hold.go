@@ -27,6 +27,7 @@ type holdState uint8
 const (
 	running  holdState = iota
 	settling           // the first frames: how late are they?
+	anchoring          // the first frames after a jump
 	doubting           // a pause of the sender, or a burst of the network?
 )
 
@@ -55,7 +56,7 @@ const undoTime = 5 * second
 // due tells whether a frame at media time m came so early that the pause before
 // can't have been one: after a pause the delay stays, after a burst it falls.
 func (u *undo) due(m, late int64) bool {
-	return u.pause > 0 && m < u.until && late < -max(second/10, u.pause/4)
+	return u.pause > 0 && m < u.until && late < -max(second/10, u.pause/16)
 }
 
 // decide goes through the states with the last frame pushed, whose arrival
@@ -72,10 +73,7 @@ func (t *Track) decide(step int64, sure bool) {
 		}
 		t.hold.begin(doubting, at, late, t.clock.maxHold, t.clock.now)
 		t.hold.n = 1
-	case settling:
-		if t.frames == 0 {
-			late = 0
-		}
+	case settling, anchoring:
 		t.hold.least = min(t.hold.least, late)
 		s, known := t.source(t.last.media)
 		known = known && !t.lines[s].guessed
@@ -93,9 +91,9 @@ func (t *Track) decide(step int64, sure bool) {
 	}
 }
 
-// settle ends settling: after a jump, the least late frame is taken as on time.
+// settle ends settling. After a jump, the least late frame is taken as on time.
 func (t *Track) settle() {
-	if d := t.hold.least; d < 0 {
+	if d := t.hold.least; t.hold.state == anchoring && d < 0 {
 		t.move(d)
 	}
 	t.release()
@@ -122,7 +120,7 @@ func (t *Track) judge(late int64) {
 func (t *Track) timeout() {
 	h := &t.hold
 	switch h.state {
-	case settling:
+	case settling, anchoring:
 		t.settle()
 	case doubting:
 		_, alsoLate := t.others(h.since)
@@ -208,6 +206,6 @@ func (t *Track) jump(ticks, arrival int64) int64 {
 	t.origin, t.shift = ticks, arrival-t.delay.value()
 	t.last.media = t.shift
 	t.move(0)
-	t.hold.begin(settling, arrival, 0, min(settleTime, t.clock.maxHold), t.clock.now)
+	t.hold.begin(anchoring, arrival, 0, min(settleTime, t.clock.maxHold), t.clock.now)
 	return t.shift
 }

@@ -9,8 +9,8 @@ const (
 	maxSlope = 1_500_000
 	// slopeInertia is the weight, in ms², of what is already believed of the
 	// slope against what the samples say: with samples that are off by 5 ms and
-	// skews around 300 ppm, (5 ms / 300e-6)².
-	slopeInertia = 16_000 * 16_000
+	// skews around 125 ppm, (5 ms / 125e-6)².
+	slopeInertia = 40_000 * 40_000
 	// maxDeviation bounds what one sample can do to the slope.
 	maxDeviation = second / 5
 	// clip is how far from the line a sample counts, once the line stands on

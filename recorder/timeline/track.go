@@ -109,6 +109,8 @@ type Track struct {
 
 	placed   bool
 	offset   int64 // session time - media time, as used
+	base     int64 // the part of offset that all tracks of the connection share
+	from     source
 	prev     int64 // media time of the last frame placed
 	prevTime int64
 	stats    Stats
@@ -182,7 +184,7 @@ func (t *Track) start(timestamp uint32, arrival int64) {
 
 // learn notes the last frame's delay, once it is decided.
 func (t *Track) learn(arrival int64) {
-	if t.hold.state == doubting {
+	if t.hold.state == doubting || t.hold.state == anchoring {
 		return
 	}
 	m := t.last.media
@@ -216,12 +218,21 @@ func (t *Track) source(m int64) (source, bool) {
 	return 0, false
 }
 
-// target gives where media time m belongs: session time - m.
+// target gives where media time m belongs: session time - m. It moves offset
+// by as much as the connection's wall clock has moved, so that its tracks stay
+// together.
 func (t *Track) target(m int64) int64 {
-	if s, ok := t.source(m); ok {
-		return t.lines[s].value(m) + t.clock.walls[s].offset(t.clock.now)
+	s, ok := t.source(m)
+	if !ok {
+		t.from = sources
+		return t.delay.value()
 	}
-	return t.delay.value()
+	base := t.clock.walls[s].offset(t.clock.now)
+	if t.from == s {
+		t.offset += base - t.base
+	}
+	t.from, t.base = s, base
+	return t.lines[s].value(m) + base
 }
 
 // Pop gives the next frame with its place, once it is decided. It returns
