@@ -95,8 +95,9 @@ type Config struct {
 	Participants string
 
 	// Start is when the session began; it is the zero of every time in the
-	// manifest. When it is zero, the first event's time is taken: right for a
-	// dump, but in a live room Wait and Duration then count from there.
+	// manifest. When it is zero, or later than the first event, that event's
+	// time is taken: right for a dump, but in a live room Wait and Duration
+	// would count from there.
 	Start time.Time
 	// Chunk is how much media a crash may cost: what has arrived and can be
 	// decoded is written at most this long after. 0 is DefaultChunk.

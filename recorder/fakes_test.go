@@ -443,3 +443,5 @@ func manifestOf(tb testing.TB, m *memory) Manifest {
 	}
 	return got
 }
+
+func isStorage(err error) bool { return errors.Is(err, ErrStorage) }

@@ -107,7 +107,7 @@ func (s *Session) Run(ctx context.Context, room signaling.Room) error {
 			return s.finish(err)
 		}
 	}
-	for {
+	for first := true; ; {
 		ev, err := room.Next(ctx, s.due)
 		if err != nil {
 			return s.finish(s.whyOver(ctx, err))
@@ -117,6 +117,10 @@ func (s *Session) Run(ctx context.Context, room signaling.Room) error {
 				return s.finish(err)
 			}
 		}
+		if first && ev.Time.Before(s.start) { // it waited for us
+			s.start = ev.Time
+		}
+		first = false
 		s.handle(&ev)
 		if !reached(s.due, s.now) {
 			continue
