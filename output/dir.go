@@ -38,17 +38,20 @@ type DirOptions struct {
 // A little disk space is kept back from the first WriteFile on, in a file that
 // has no name, so that on a full disk WriteFile can still say what happened.
 type Dir struct {
-	root    *os.Root
-	opts    DirOptions
-	reserve *os.File
-	kept    int // size of reserve
+	root *os.Root
+	opts DirOptions
+	// promised has the names of files that have been created and have not
+	// appeared yet.
+	promised map[string]bool
+	reserve  *os.File
+	kept     int // size of reserve
 }
 
 var _ Store = (*Dir)(nil)
 
 // OpenDir makes a Dir on root, which it does not close.
 func OpenDir(root *os.Root, opts DirOptions) *Dir {
-	return &Dir{root: root, opts: opts}
+	return &Dir{root: root, opts: opts, promised: make(map[string]bool)}
 }
 
 // Close gives the disk space back that is kept for WriteFile. Files that were
@@ -78,29 +81,30 @@ func (d *Dir) MakeDir(name string) (string, error) {
 }
 
 // Create makes a new file; see [Store]. The file is an io.WriterAt and has
-// Truncate(int64) error. With a PartialSuffix it is renamed on Close; should
-// its final name have been taken meanwhile, it gets the next free one, and Name
+// Truncate(int64) error. It appears in the folder with the first Write, so that
+// a crash before leaves no empty file, and one that is empty when it is closed
+// is removed. Should its name be taken by somebody else before it appears, or
+// with a PartialSuffix before it is closed, it gets the next free one, and Name
 // tells.
 func (d *Dir) Create(name, ext string) (File, error) {
 	if err := d.makeParents(name + ext); err != nil {
 		return nil, err
 	}
+	f := &dirFile{dir: d, name: name, ext: ext}
 	for i := range maxCopies {
-		final := numbered(name, i) + ext
-		if d.opts.PartialSuffix != "" {
-			if _, err := d.root.Lstat(final); err == nil {
-				continue
-			}
+		f.final = numbered(name, i) + ext
+		if d.promised[f.final] || d.exists(f.final) || d.opts.PartialSuffix != "" && d.exists(f.final+d.opts.PartialSuffix) {
+			continue
 		}
-		f, err := d.root.OpenFile(final+d.opts.PartialSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
-		if err == nil {
-			return &dirFile{dir: d, file: f, name: name, ext: ext, final: final}, nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("output: making file %q: %w", final, err)
-		}
+		d.promised[f.final] = true
+		return f, nil
 	}
 	return nil, fmt.Errorf("output: making file %q: %w", name+ext, fs.ErrExist)
+}
+
+func (d *Dir) exists(name string) bool {
+	_, err := d.root.Lstat(name)
+	return err == nil
 }
 
 // WriteFile replaces a file as a whole; see [Store]. When the disk is full, it

@@ -18,6 +18,7 @@
 package webm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -75,8 +76,9 @@ type Config struct {
 // that was written in part. Otherwise the file is a live stream, whose tracks
 // are fixed once the first chunk is written.
 //
-// The header is written before the first chunk, or by Close. Each chunk is one
-// Write. Times are kept in milliseconds, rounded to the nearest for every
+// Each chunk is one Write, the first one together with the header; so there is
+// no moment at which a file has a header and nothing to play. Without a frame
+// nothing is written at all. Times are kept in milliseconds, rounded to the nearest for every
 // track alike; a time before 0 or before the track's latest frame is taken
 // as that. A frame without data is left out.
 type Writer struct {
@@ -225,13 +227,33 @@ func (w *Writer) Flush() error {
 	if w.cluster.empty() {
 		return nil
 	}
-	if err := w.writeHeader(); err != nil {
-		return err
-	}
+	b := w.cluster.finish()
 	at := w.pos
-	if err := w.write(w.cluster.finish(), "a chunk"); err != nil {
-		return err
+	switch {
+	case w.header == nil:
+		h, head, err := w.newHeader()
+		if err != nil {
+			return w.fail(err)
+		}
+		if err := w.write(append(head, b...), "the header and the first chunk"); err != nil {
+			return err
+		}
+		w.header, at = h, int64(h.size())
+	case w.stale && w.at != nil:
+		tracks, err := marshalTracks(w.cfg.UID, w.tracks)
+		if err != nil {
+			return w.fail(err)
+		}
+		if err := w.writeTracks(tracks); err != nil {
+			return err
+		}
+		fallthrough
+	default:
+		if err := w.write(b, "a chunk"); err != nil {
+			return err
+		}
 	}
+	w.stale = false
 	for _, c := range w.cluster.cues {
 		c.cluster = at
 		w.cues.add(c)
@@ -243,16 +265,11 @@ func (w *Writer) Flush() error {
 // Close writes the last chunk and, where the writer allows, the index and the
 // places kept free in the header; see [output.Muxer]. After a failed write it
 // takes back what is left of it, and completes the file with what is whole.
-// A file that has no track is left empty.
 func (w *Writer) Close() error {
 	if w.closed {
 		return ErrClosed
 	}
-	if w.err == nil && len(w.tracks) > 0 {
-		if err := w.writeHeader(); err == nil {
-			_ = w.Flush() // the error is kept in w.err
-		}
-	}
+	_ = w.Flush() // the error is kept in w.err
 	w.closed = true
 	if w.at != nil {
 		if w.err != nil {
@@ -307,35 +324,23 @@ func (w *Writer) truncate() {
 	}
 }
 
-// writeHeader writes the header once, and afterwards the tracks when they have
-// changed.
-func (w *Writer) writeHeader() error {
-	if w.header != nil && (!w.stale || w.at == nil) {
-		return nil
-	}
-	tracks, err := marshalTracks(w.cfg.UID, w.tracks)
-	if err != nil {
-		return w.fail(err)
-	}
-	w.stale = false
-	if w.header != nil {
-		return w.writeTracks(tracks)
-	}
+// newHeader makes the header, of tracks as they are known now, and its bytes.
+func (w *Writer) newHeader() (*header, []byte, error) {
 	w.docType = docTypeWebM
 	for _, t := range w.tracks {
 		if !codecs[t.Codec].webm {
 			w.docType = docTypeMatroska
 		}
 	}
+	tracks, err := marshalTracks(w.cfg.UID, w.tracks)
+	if err != nil {
+		return nil, nil, err
+	}
 	h, err := newHeader(w.cfg, w.docType, tracks, w.at != nil)
 	if err != nil {
-		return w.fail(err)
+		return nil, nil, err
 	}
-	if err := w.write(h.appendTracks(h.head[:len(h.head):len(h.head)], tracks), "the header"); err != nil {
-		return err
-	}
-	w.header = h
-	return nil
+	return h, h.appendTracks(bytes.Clone(h.head), tracks), nil
 }
 
 // writeTracks replaces Tracks in place.
