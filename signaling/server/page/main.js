@@ -39,14 +39,14 @@ async function enter({room: name, name: id, source = 'camera'}) {
     media.addEventListener('change', mediaChanged);
     const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
     const url = `${scheme}//${location.host}/ws/${encodeURIComponent(name)}`;
-    room = new Room({url, room: name, id, media});
-    watch(room, url);
+    const r = new Room({url, room: name, id, media});
+    room = r;
+    watch(r, url);
     await new Promise((resolve, reject) => {
-      const decide = () => {
-        if (room?.state === 'joined') resolve();
-        else if (!room || room.state === 'closed') reject(new Error(room?.problem || 'The room was left.'));
-      };
-      room.addEventListener('state', decide);
+      r.addEventListener('state', () => {
+        if (r.state === 'joined') resolve();
+        else if (r.state === 'closed') reject(new Error(r.problem));
+      });
     });
   })();
   try {
@@ -95,20 +95,18 @@ function inside() {
 }
 
 function watch(r, url) {
-  let refusal = '';
   r.addEventListener('state', () => {
     if (r !== room) return;
     $('notice').textContent = $('door-error').textContent = '';
     $(r.state === 'joining' ? 'door-error' : 'notice').textContent = r.problem;
     if (r.state === 'joined' && document.body.className === 'outside') inside();
-    if (r.state === 'closed') outside(refusal || r.problem);
+    if (r.state === 'closed') outside(r.problem);
   });
   r.addEventListener('refused', ({detail: {code, message}}) => {
     if (NOT_FOR_PEOPLE.includes(code)) return;
     const words = REFUSALS[code] ?? `The server says: ${message ?? code ?? 'no'}`;
     if (r.state === 'joining' && code !== 'join_timeout') {
-      refusal = words;
-      r.leave();
+      r.leave(words);
     } else {
       toast(words);
     }

@@ -7,7 +7,13 @@ const BEEP_SECONDS = 0.06;
 const FLASH_FRAMES = 2; // one may be dropped by an encoder
 const MAX_FLASHES = 3600;
 
-const BARS = ['#b8b4a8', '#b9ad4a', '#4aa7a4', '#5aa05a', '#a05a93', '#b25548', '#4a5fa0'];
+// Bars to tell pictures apart by, chosen by their label.
+const BARS = [
+  ['#b8b4a8', '#b9ad4a', '#4aa7a4', '#5aa05a', '#a05a93', '#b25548', '#4a5fa0'],
+  ['#e3d5b8', '#e0b15e', '#d98752', '#c4604f', '#9c4a5c', '#6b4263', '#443c60'],
+  ['#d3dcd2', '#a9c8a4', '#74ad8d', '#4a8f83', '#35707a', '#31536d', '#343b58'],
+  ['#dcd3dc', '#c5a8c9', '#a880b3', '#8a5f9c', '#6f5296', '#4c4f92', '#38497a'],
+];
 
 export class Pattern {
   // flashes lists, for each flash, when it was drawn on the wall clock (in
@@ -19,6 +25,7 @@ export class Pattern {
   #canvas = document.createElement('canvas');
   #draw;
   #label;
+  #bars;
   #metronome = null;
   #audio = null;
   #lead = -Infinity; // audio clock minus the page's, seconds
@@ -31,6 +38,7 @@ export class Pattern {
     this.#canvas.height = height;
     this.#draw = this.#canvas.getContext('2d', {alpha: false, willReadFrequently: true});
     this.#label = label;
+    this.#bars = BARS[[...label].reduce((sum, c) => sum + c.codePointAt(0), 0) % BARS.length];
     const {track, push} = videoTrack(this.#canvas, fps);
     this.#push = push;
     this.stream = new MediaStream([track]);
@@ -104,19 +112,19 @@ export class Pattern {
       d.fillRect(0, 0, w, h);
       return;
     }
-    const bar = w / BARS.length;
-    BARS.forEach((color, i) => {
+    const bar = w / this.#bars.length;
+    this.#bars.forEach((color, i) => {
       d.fillStyle = color;
       d.fillRect(Math.floor(i * bar), 0, Math.ceil(bar), h);
     });
     d.fillStyle = '#20272b';
-    d.fillRect(0, h * 0.62, w, h * 0.38);
+    d.fillRect(0, h * 0.54, w, h * 0.46);
 
     // A hand that goes round once in two seconds, and a block that crosses.
     const turn = (now % 2000) / 2000 * 2 * Math.PI;
-    const r = h * 0.2;
+    const r = h * 0.18;
     d.save();
-    d.translate(w / 2, h * 0.31);
+    d.translate(w / 2, h * 0.27);
     d.fillStyle = '#20272b';
     d.beginPath();
     d.arc(0, 0, r, 0, 2 * Math.PI);
@@ -131,14 +139,14 @@ export class Pattern {
     d.restore();
     const across = (now % 4000) / 4000;
     d.fillStyle = '#e0a53a';
-    d.fillRect(across * (w + h * 0.1) - h * 0.1, h * 0.59, h * 0.1, h * 0.03);
+    d.fillRect(across * (w + h * 0.1) - h * 0.1, h * 0.51, h * 0.1, h * 0.03);
 
     d.fillStyle = '#f3efe6';
     d.textAlign = 'center';
     d.font = `600 ${Math.round(h * 0.12)}px ui-monospace, monospace`;
-    d.fillText(clock(now), w / 2, h * 0.79);
+    d.fillText(clock(now), w / 2, h * 0.7);
     d.font = `${Math.round(h * 0.055)}px ui-monospace, monospace`;
-    d.fillText(`${this.#label}  ${w}×${h}  frame ${this.frame}`.trim(), w / 2, h * 0.91, w * 0.94);
+    d.fillText(`${this.#label}  ${w}×${h}  frame ${this.frame}`.trim(), w / 2, h * 0.8, w * 0.94);
   }
 }
 

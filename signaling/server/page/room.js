@@ -42,8 +42,9 @@ export class Room extends EventTarget {
     this.#each((peer) => peer.say(message));
   }
 
-  leave() {
-    this.#close('');
+  // leave closes everything; problem is why, if it was not by choice.
+  leave(problem = '') {
+    this.#close(problem);
   }
 
   #each(f) {
@@ -63,8 +64,8 @@ export class Room extends EventTarget {
       }
       if (message && typeof message === 'object') this.#receive(message);
     };
-    socket.onclose = ({code, reason}) => {
-      if (this.#socket === socket) this.#lost(code, reason);
+    socket.onclose = ({code}) => {
+      if (this.#socket === socket) this.#lost(code);
     };
   }
 

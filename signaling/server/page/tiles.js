@@ -1,6 +1,8 @@
 // The grid of pictures: a tile for each participant who sends something.
 
 const ASPECT = 16 / 9;
+const GAP = 12; // between tiles, as in style.css
+const SMALLEST = 200; // px
 
 export class Tiles {
   #grid;
@@ -45,15 +47,18 @@ export class Tiles {
     const n = this.#tiles.size;
     const {clientWidth: w, clientHeight: h} = this.#grid.parentElement;
     if (!n || !w || !h) return;
-    let best = 1;
-    let width = 0;
-    for (let columns = 1; columns <= n; columns++) {
-      const fits = Math.min(w / columns, h / Math.ceil(n / columns) * ASPECT);
-      if (fits > width) [best, width] = [columns, fits];
+    const widthFor = (columns) => {
+      const high = h / Math.ceil(n / columns) - GAP;
+      return Math.min(w / columns, high * ASPECT + GAP);
+    };
+    let columns = 1;
+    for (let c = 2; c <= n; c++) if (widthFor(c) > widthFor(columns)) columns = c;
+    let width = widthFor(columns);
+    if (width < SMALLEST) { // rather scroll than show stamps
+      columns = Math.max(1, Math.floor(w / SMALLEST));
+      width = w / columns;
     }
-    // On a phone, rather scroll than show stamps.
-    if (width < 200) [best, width] = [w < 480 ? 1 : 2, w / (w < 480 ? 1 : 2)];
-    this.#grid.style.setProperty('--columns', best);
+    this.#grid.style.setProperty('--columns', columns);
     this.#grid.style.setProperty('--width', `${Math.floor(width)}px`);
   }
 }
