@@ -87,8 +87,8 @@ type Reader struct {
 
 	block  Block // what the frames of the current block have in common
 	buf    []byte
-	frames [][]byte // still to be given
-	lace   int      // how many of them have been given
+	frames [][]byte // of the current block
+	given  int      // how many of them have been given
 	done   bool
 }
 
@@ -113,7 +113,7 @@ func (r *Reader) Faults() []Fault { return r.faults }
 // it whole or cut, and else the stream's own.
 func (r *Reader) Next() (Block, error) {
 	for {
-		if len(r.frames) > 0 {
+		if r.given < len(r.frames) {
 			return r.give(), nil
 		}
 		if r.done {
@@ -129,10 +129,11 @@ func (r *Reader) Next() (Block, error) {
 // give takes the next frame from the current block.
 func (r *Reader) give() Block {
 	b := r.block
-	b.Data = r.frames[0]
-	b.Time += time.Duration(r.lace) * r.tracks[r.index[b.Track]].DefaultDuration
-	r.frames = r.frames[1:]
-	r.lace++
+	b.Data = r.frames[r.given]
+	if r.given > 0 {
+		b.Time += time.Duration(r.given) * r.tracks[r.index[b.Track]].DefaultDuration
+	}
+	r.given++
 	return b
 }
 
@@ -337,7 +338,7 @@ func (r *Reader) emit(e element, simple bool) {
 		r.fault(e.start, err.Error())
 		return
 	}
-	r.lace = 0
+	r.given = 0
 	r.block = Block{
 		Track: r.tracks[place].Number, Time: at, Offset: e.start,
 		Key:       simple && flags&flagKey != 0,
