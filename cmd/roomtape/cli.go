@@ -55,7 +55,7 @@ func newApp(std stdio) *cli.App {
 func logFlags() []cli.Flag {
 	return withEnv(
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log on stderr: text or json"},
-		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "the least `LEVEL` to log: debug, info, warn or error"},
+		&cli.StringFlag{Name: "log-level", Usage: "the least `LEVEL` to log: debug, info, warn or error (default info, and warn beside a live table)"},
 	)
 }
 

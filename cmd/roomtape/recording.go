@@ -185,7 +185,7 @@ func openSink(o recordOptions, std stdio) (*sink, error) {
 		return &sink{store: output.NewStream(std.out)}, nil
 	}
 	if err := os.MkdirAll(o.out, 0o777); err != nil {
-		return nil, fmt.Errorf("%w: %w", recorder.ErrStorage, err)
+		return nil, fmt.Errorf("%w: making the folder %s: %w", recorder.ErrStorage, o.out, err)
 	}
 	root, err := os.OpenRoot(o.out)
 	if err != nil {

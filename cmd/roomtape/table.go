@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/recorder"
@@ -70,39 +71,37 @@ func statusTable(room string, s recorder.Status, p palette, width, height int) [
 	return lines
 }
 
-// statusRow gives one participant's cells, in the order of columns.
+// statusRow gives one participant's cells, in the order of statusColumns.
 func statusRow(s recorder.ParticipantStatus) []string {
-	var codecs []string
+	var video, audio []string
 	var size string
 	var bitrate int64
 	var loss float64
-	row := make([]string, len(statusColumns))
-	recorded := s.Tracks[:0:0]
+	var longest time.Duration
 	for _, t := range s.Tracks {
 		bitrate += t.Bitrate
 		loss = max(loss, t.Loss)
-		if t.Codec != media.CodecUnknown {
-			codecs = append(codecs, t.Codec.String())
-			recorded = append(recorded, t)
+		longest = max(longest, t.Recorded)
+		switch t.Codec.Kind() {
+		case media.Video:
+			video = append(video, t.Codec.String())
+		case media.Audio:
+			audio = append(audio, t.Codec.String())
 		}
 		if t.Width > 0 && size == "" {
 			size = fmt.Sprintf("%dx%d", t.Width, t.Height)
 		}
 	}
-	row[0], row[2], row[6] = printable(s.ID), size, bytesText(s.Bytes)
-	row[1] = strings.Join(codecs, "+")
+	codecs := strings.Join(append(video, audio...), "+")
+	row := []string{printable(s.ID), codecs, size, "", "", "", bytesText(s.Bytes)}
 	switch {
 	case s.Error != "":
 		row[1] = "failed"
 	case !s.Present:
 		row[1] = "left"
-	case len(recorded) == 0:
+	case codecs == "":
 		row[1] = "no media"
 	default:
-		longest := recorded[0].Recorded
-		for _, t := range recorded[1:] {
-			longest = max(longest, t.Recorded)
-		}
 		row[3], row[4], row[5] = bitrateText(bitrate), fmt.Sprintf("%.1f %%", 100*loss), clockText(longest)
 	}
 	return row

@@ -124,11 +124,16 @@ type column struct {
 	right bool // aligned to the right
 }
 
-// minColumn is how far the first column of a table shrinks to make it fit.
-const minColumn = 12
+// columnGap is the space between two columns of a table, and minColumn how far
+// the first one shrinks to make the table fit.
+const (
+	columnGap = 2
+	minColumn = 12
+)
 
 // layOut gives the lines of a table: the titles, then the rows, none wider than
-// width.
+// width. When there is too little of it, the first column shrinks, then the last
+// ones are left away.
 func layOut(columns []column, rows [][]string, width int) []string {
 	titles := make([]string, len(columns))
 	for i, c := range columns {
@@ -136,22 +141,27 @@ func layOut(columns []column, rows [][]string, width int) []string {
 	}
 	rows = append([][]string{titles}, rows...)
 	widths := make([]int, len(columns))
-	total := 2 * (len(columns) - 1)
+	total := -columnGap
 	for i := range columns {
 		for _, row := range rows {
 			widths[i] = max(widths[i], textWidth(row[i]))
 		}
-		total += widths[i]
+		total += widths[i] + columnGap
 	}
-	if total > width {
-		widths[0] = min(widths[0], max(minColumn, widths[0]-(total-width)))
+	if spare := widths[0] - minColumn; total > width && spare > 0 {
+		widths[0] -= min(spare, total-width)
+		total -= min(spare, total-width)
+	}
+	shown := len(columns)
+	for ; total > width && shown > 1; shown-- {
+		total -= widths[shown-1] + columnGap
 	}
 	lines := make([]string, len(rows))
 	for i, row := range rows {
 		var b strings.Builder
-		for k, cell := range row {
+		for k, cell := range row[:shown] {
 			if k > 0 {
-				b.WriteString("  ")
+				b.WriteString(strings.Repeat(" ", columnGap))
 			}
 			cell = clip(cell, widths[k])
 			pad := strings.Repeat(" ", widths[k]-textWidth(cell))
