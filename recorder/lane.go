@@ -148,6 +148,7 @@ func (l *lane) entry(offset time.Duration, n *counts) TrackEntry {
 		Packets:   n.packets(),
 		Frames:    FrameCounts{Written: n.frames, Dropped: n.dropped, Key: n.key},
 	}
+	e.Gaps, e.Sizes = []Gap{}, []Size{}
 	for _, g := range l.gaps {
 		at := max(g.at-offset, 0)
 		e.Gaps = append(e.Gaps, Gap{at.Milliseconds(), g.duration.Milliseconds(), g.packets, g.frames, g.reason, g.merged})

@@ -18,6 +18,8 @@ const (
 	maxClocks = 8
 	// MaxFiles is how many files one session writes.
 	MaxFiles = 10_000
+	// MaxUnrecorded is how many tracks without a file the manifest lists.
+	MaxUnrecorded = 1000
 	// MaxGaps is how many gaps and sizes the manifest lists for a track; more
 	// are added to the last one.
 	MaxGaps = 1000

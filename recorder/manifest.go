@@ -29,9 +29,9 @@ type Manifest struct {
 	Files        []FileEntry        `json:"files"`
 	Participants []ParticipantEntry `json:"participants"`
 	// Unrecorded lists the tracks that sent packets but have no place in a
-	// file, so that every packet is accounted for.
+	// file, so that every packet is accounted for, up to MaxUnrecorded.
 	Unrecorded []UnrecordedEntry `json:"unrecorded,omitempty"`
-	// Refused counts the participants and tracks beyond the limits.
+	// Refused counts the participants, tracks and files beyond the limits.
 	Refused int `json:"refused,omitempty"`
 }
 
@@ -64,8 +64,8 @@ type TrackEntry struct {
 	Height  int          `json:"height,omitempty"`
 	Packets PacketCounts `json:"packets"`
 	Frames  FrameCounts  `json:"frames"`
-	Gaps    []Gap        `json:"gaps,omitempty"`
-	Sizes   []Size       `json:"sizes,omitempty"`
+	Gaps    []Gap        `json:"gaps"`
+	Sizes   []Size       `json:"sizes"`
 }
 
 // PacketCounts is what became of a track's packets. When the track has ended,

@@ -12,6 +12,9 @@ import (
 	"github.com/roomtape/roomtape/output"
 )
 
+// errLimit is wrapped by the errors of recordings that one of the limits forbids.
+var errLimit = errors.New("beyond the limits")
+
 // startFormat is the layout of {start} in a file's name, in UTC.
 const startFormat = "20060102T150405Z"
 
@@ -36,6 +39,9 @@ type recording struct {
 	// headerDue is when a file that can't grow a track later stops waiting
 	// for the tracks that are there.
 	headerDue time.Time
+	// fresh is set when a track has its first frame in the file. It is
+	// flushed at once: a file plays as soon as it can.
+	fresh bool
 	// unflushed is when the oldest frame that the muxer has not written was
 	// complete; zero: it has written all.
 	unflushed time.Time
@@ -134,7 +140,7 @@ func (r *recording) pump(now time.Time, all bool) {
 		}
 		r.write(l)
 	}
-	if r.err == nil && reached(r.unflushed, now.Add(-r.s.flushAge)) {
+	if r.err == nil && (r.fresh || reached(r.unflushed, now.Add(-r.s.flushAge))) {
 		r.flush()
 	}
 }
@@ -176,7 +182,7 @@ func (r *recording) awaits() bool {
 func (r *recording) create() error {
 	s := r.s
 	if s.opened >= MaxFiles {
-		return fmt.Errorf("more than %d files", MaxFiles)
+		return fmt.Errorf("%w: %d files", errLimit, MaxFiles)
 	}
 	first := r.earliest()
 	name, err := output.Expand(s.cfg.Name, s.nameVars(r.who.id, r.streams[0], s.start.Add(first), s.opened+1))
@@ -271,6 +277,7 @@ func (r *recording) declare(l *lane) error {
 		return r.storage("adding a track to", err)
 	}
 	l.number = n
+	r.fresh = true
 	l.width, l.height = tr.Width, tr.Height
 	return nil
 }
@@ -334,7 +341,7 @@ func (r *recording) flush() {
 		return
 	}
 	before := r.sink.writes
-	r.unflushed = time.Time{}
+	r.unflushed, r.fresh = time.Time{}, false
 	if err := r.muxer.Flush(); err != nil {
 		r.fail(r.s.now, r.storage("writing", err))
 		return

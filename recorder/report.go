@@ -19,7 +19,8 @@ type manifestState struct {
 	// why is the error that Run returns.
 	why     error
 	refused int
-	// unplaced are the tracks that never got a codec.
+	// unplaced are the tracks that never got a place in a file, of recordings
+	// that are forgotten.
 	unplaced []UnrecordedEntry
 	failing  bool
 }
@@ -144,12 +145,41 @@ func (r *recording) unrecorded() []UnrecordedEntry {
 		if r.err != nil {
 			why = r.err.Error()
 		}
-		list = append(list, r.s.unrecordedEntry(r.who, r.streams[0], l.codec.Kind(), l.codec, &n, why))
+		list = append(list, unrecordedEntry(r.who, r.streams[0], l.codec.Kind(), l.codec, &n, why))
 	}
 	return list
 }
 
-func (s *Session) unrecordedEntry(p *participant, stream string, kind media.Kind, codec media.Codec, n *counts, why string) UnrecordedEntry {
+// unplaced lists tracks that have no place in a file.
+func (s *Session) unplaced(list ...UnrecordedEntry) {
+	for _, e := range list {
+		if len(s.manifest.unplaced) < MaxUnrecorded {
+			s.manifest.unplaced = append(s.manifest.unplaced, e)
+		} else {
+			s.manifest.refused++
+		}
+	}
+	s.soon(manifestSoon)
+}
+
+// forget lets recordings go that are over and never became a file.
+func (s *Session) forget() {
+	over := func(r *recording) bool { return r.closed && r.file == nil && len(r.tracks) == 0 }
+	if !slices.ContainsFunc(s.recordings, over) {
+		return
+	}
+	for _, r := range s.recordings {
+		if over(r) {
+			s.unplaced(r.unrecorded()...)
+		}
+	}
+	s.recordings = slices.DeleteFunc(s.recordings, over)
+	for _, p := range s.participants {
+		p.recordings = slices.DeleteFunc(p.recordings, over)
+	}
+}
+
+func unrecordedEntry(p *participant, stream string, kind media.Kind, codec media.Codec, n *counts, why string) UnrecordedEntry {
 	return UnrecordedEntry{
 		Participant: p.id, Stream: stream, Kind: kind.String(), Codec: codec.String(),
 		Packets: n.packets(), Reason: why,

@@ -202,6 +202,7 @@ func (s *Session) service() (over bool, err error) {
 			s.wake(r.service(s.now))
 		}
 	}
+	s.forget()
 	if over, err := s.policies(); over {
 		return true, err
 	}
@@ -258,6 +259,10 @@ func (s *Session) failed(r *recording, err error) {
 		s.full = true
 		s.log.Info("not recorded: the output holds one recording only", "participant", r.who.id)
 		s.wake(s.now)
+		return
+	}
+	if errors.Is(err, errLimit) {
+		s.refuse("file", r.who.id)
 		return
 	}
 	s.log.Error("recording failed", "participant", r.who.id, "error", err)

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/output/webm"
 	"github.com/roomtape/roomtape/signaling"
 )
 
@@ -50,17 +52,22 @@ func TestCallBecomesOneFile(t *testing.T) {
 				Kind: "audio", Codec: "Opus", Number: 1, ClockRate: 48000,
 				Packets: PacketCounts{Received: 150, Written: 150},
 				Frames:  FrameCounts{Written: 150, Key: 150},
+				Gaps:    []Gap{}, Sizes: []Size{},
 			}, {
 				Kind: "video", Codec: "VP8", Number: 2, ClockRate: 90000, Width: 640, Height: 480,
 				Packets: PacketCounts{Received: 150, Written: 150},
 				Frames:  FrameCounts{Written: 75, Key: 1},
-				Sizes:   []Size{{AtMS: 10, Width: 640, Height: 480}},
+				Gaps:    []Gap{}, Sizes: []Size{{AtMS: 10, Width: 640, Height: 480}},
 			}},
 		}},
 		Participants: []ParticipantEntry{{ID: "alice", LeftMS: &left}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("manifest (-want +got):\n%s", diff)
+	}
+	report, err := webm.Inspect(bytes.NewReader(m.files["alice.webm"].data), int64(len(m.files["alice.webm"].data)))
+	if err != nil || report.DurationMS != 3010 || len(report.Faults) > 0 || !report.Seekable {
+		t.Errorf("inspected: %+v, %v", report, err)
 	}
 	if diff := cmp.Diff(s.Manifest(), manifestOf(t, m)); diff != "" {
 		t.Errorf("the manifest in the store (-want +got):\n%s", diff)

@@ -42,6 +42,8 @@ type track struct {
 	// lost and dropped are those that frames have told of.
 	lost, dropped int64
 
+	// latest is when the latest packet came.
+	latest time.Time
 	// bytes of media were received, and statusBytes by the last snapshot.
 	bytes, statusBytes int64
 	width, height      int
@@ -67,6 +69,7 @@ func (s *Session) newTrack(who *participant, in *signaling.Track, clock *timelin
 
 // take handles a packet, which it owns from now on.
 func (t *track) take(p *media.Packet, now time.Time) {
+	t.latest = now
 	t.bytes += int64(len(p.Payload))
 	t.keys.packet(now)
 	if t.buf.Push(p) != jitter.Kept {
@@ -302,8 +305,7 @@ func (t *track) end(now time.Time) {
 		t.lane.ended = true
 	} else if n := t.totals(); n.received > 0 {
 		n.lost = int64(t.buf.Lost())
-		t.s.manifest.unplaced = append(t.s.manifest.unplaced,
-			t.s.unrecordedEntry(t.who, t.in.Stream, t.in.Kind, media.CodecUnknown, &n, "no codec that is recorded"))
+		t.s.unplaced(unrecordedEntry(t.who, t.in.Stream, t.in.Kind, media.CodecUnknown, &n, "no codec that is recorded"))
 	}
 	t.rec.leave(t, now)
 	t.rec.pump(now, false)
@@ -323,7 +325,7 @@ func (t *track) trailing() {
 	l := t.lane
 	l.n.lost += lost
 	l.n.dropped += dropped
-	l.gap(gap{at: l.end, packets: lost, frames: dropped, reason: GapLoss})
+	l.gap(gap{at: l.end, duration: max(t.latest.Sub(t.s.start)-l.end, 0), packets: lost, frames: dropped, reason: GapLoss})
 }
 
 // totals gives what became of all packets of the track so far, but for those
