@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -84,14 +83,15 @@ func demo(ctx context.Context, out string, duration time.Duration, asJSON bool, 
 		}
 	}
 	if asJSON {
-		return errors.Join(append(errs, printJSON(std.out, struct {
+		errs = append(errs, printJSON(std.out, struct {
 			recorder.Manifest
 			Dir         string        `json:"dir"`
 			Inspections []webm.Report `json:"inspections"`
-		}{result.manifest, result.dir, reports}))...)
+		}{result.manifest, result.dir, reports}))
+		return listErrors(errs...)
 	}
 	result.print(std.out)
-	return errors.Join(errs...)
+	return listErrors(errs...)
 }
 
 // recordDemo starts a server, lets the participants in, and records them.

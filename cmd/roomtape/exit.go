@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/roomtape/roomtape/recorder"
 	"github.com/roomtape/roomtape/signaling"
@@ -47,6 +48,36 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
+// errorList is several errors that get a line each.
+type errorList []error
+
+func (l errorList) Error() string {
+	return joined(l, error.Error)
+}
+
+func (l errorList) Unwrap() []error { return l }
+
+// listErrors gives those of errs that are errors: nil when there is none.
+func listErrors(errs ...error) error {
+	l := slices.DeleteFunc(errorList(errs), func(err error) bool { return err == nil })
+	if len(l) == 0 {
+		return nil
+	}
+	return l
+}
+
+// eachError gives the errors of a list, or err alone when it is none.
+func eachError(err error) []error {
+	var l errorList
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &l):
+		return l
+	}
+	return []error{err}
+}
+
 // exitCode tells which exit code stands for err. When several would, the one
 // that says most about what is on disk wins.
 func exitCode(err error) int {
@@ -66,6 +97,8 @@ func exitCode(err error) int {
 		return exitNoMedia
 	case errors.Is(err, errDamaged):
 		return exitDamaged
+	case errors.Is(err, errSignal):
+		return exitForced
 	}
 	return exitInternal
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,13 +34,13 @@ one object for one FILE, and an array of them, in the order of the arguments, fo
 			if !c.Args().Present() {
 				return usagef("which FILE? such as: roomtape inspect alice.webm")
 			}
-			return inspect(c.Args().Slice(), c.Bool("json"), std)
+			return untilSignal(c.Context, func() error { return inspect(c.Args().Slice(), c.Bool("json"), std) })
 		},
 	}
 }
 
-// inspect prints what is in each file. The error joins those of all files: it is
-// a usage error for one that can't be opened, and wraps errDamaged for one that
+// inspect prints what is in each file. The error lists those of all files: a usage
+// error for one that can't be opened, and one that wraps errDamaged for one that
 // is not whole.
 func inspect(names []string, asJSON bool, std stdio) error {
 	var errs []error
@@ -63,7 +62,7 @@ func inspect(names []string, asJSON bool, std stdio) error {
 	default:
 		errs = append(errs, printJSON(std.out, reports))
 	}
-	return errors.Join(errs...)
+	return listErrors(errs...)
 }
 
 // inspectFile reads one file. The report of a damaged file comes with an error.
@@ -120,7 +119,7 @@ func printReport(w io.Writer, r webm.Report, size int64) {
 	if kind == "" {
 		kind = "unknown format"
 	}
-	fmt.Fprintf(w, "%s\n  %s, %s s%s, %s, %s, %s\n\n", printable(r.File), printable(kind), secondsText(r.DurationMS), bytes,
+	fmt.Fprintf(w, "%s\n  %s, %s s%s, %s, %s, %s\n", printable(r.File), printable(kind), secondsText(r.DurationMS), bytes,
 		plural(r.Clusters, "cluster"), seek, state)
 
 	rows := make([][]string, len(r.Tracks))
@@ -134,14 +133,14 @@ func printReport(w io.Writer, r webm.Report, size int64) {
 			secondsText(t.FirstMS), secondsText(t.LastMS), secondsText(t.MaxGapMS),
 		}
 	}
-	for _, line := range layOut([]column{
+	printRows(w, []column{
 		{"TRACK", false}, {"CODEC", false}, {"FORMAT", false}, {"FRAMES", true}, {"KEYFRAMES", true},
 		{"FIRST s", true}, {"LAST s", true}, {"MAX GAP s", true},
-	}, rows, printWidth) {
-		fmt.Fprintln(w, "  "+line)
-	}
+	}, rows)
 	for _, f := range r.Faults {
 		fmt.Fprintf(w, "  fault at byte %d: %s\n", f.Offset, printable(f.What))
 	}
-	fmt.Fprintln(w)
+	if len(r.Faults) > 0 {
+		fmt.Fprintln(w)
+	}
 }

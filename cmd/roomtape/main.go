@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/urfave/cli/v2"
 )
 
 // errSignal is the cause of a context that ended because we were asked to stop.
@@ -58,8 +60,25 @@ func run(ctx context.Context, args []string, std stdio) (code int) {
 		}
 	}()
 	err := newApp(std).RunContext(ctx, interleaved(args))
-	if err != nil {
-		fmt.Fprintf(std.err, "roomtape: %s\n", printable(err.Error()))
+	var unknown cli.ExitCoder // help for a command that is none
+	if errors.As(err, &unknown) {
+		err = usageError{err}
+	}
+	for _, e := range eachError(err) {
+		fmt.Fprintf(std.err, "roomtape: %s\n", printable(e.Error()))
 	}
 	return exitCode(err)
+}
+
+// untilSignal calls f, which can't be stopped, and returns its error; or
+// errSignal when ctx is done before, so that the program can end.
+func untilSignal(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errSignal
+	}
 }

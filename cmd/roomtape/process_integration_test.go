@@ -36,20 +36,20 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// process is roomtape running.
-type process struct {
+// child is roomtape running as a process of its own.
+type child struct {
 	*exec.Cmd
 	stdout, stderr bytes.Buffer
 }
 
 // start runs roomtape; it is killed at the end of the test if it still runs.
-func start(t *testing.T, args ...string) *process {
+func start(t *testing.T, args ...string) *child {
 	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{Cmd: exec.CommandContext(t.Context(), path, args...)}
+	p := &child{Cmd: exec.CommandContext(t.Context(), path, args...)}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func start(t *testing.T, args ...string) *process {
 }
 
 // exit waits for the process's end and gives its exit code.
-func (p *process) exit(t *testing.T) int {
+func (p *child) exit(t *testing.T) int {
 	t.Helper()
 	err := p.Wait()
 	var status *exec.ExitError

@@ -62,7 +62,7 @@ func record(ctx context.Context, o recordOptions, std stdio, logs logOptions) er
 		return err
 	}
 	if o.json {
-		return errors.Join(err, printJSON(std.out, result.manifest))
+		return listErrors(err, printJSON(std.out, result.manifest))
 	}
 	w := std.out
 	if o.out == stdoutName {

@@ -37,19 +37,28 @@ func (r *recorded) print(w io.Writer) {
 	for i, f := range m.Files {
 		rows[i] = fileRow(f)
 	}
-	fmt.Fprintln(w)
-	for _, line := range layOut([]column{
+	printRows(w, []column{
 		{"FILE", false}, {"CODEC", false}, {"SIZE", false}, {"START", true}, {"LENGTH", true}, {"LOST", true}, {"BYTES", true},
-	}, rows, printWidth) {
-		fmt.Fprintln(w, "  "+line)
-	}
+	}, rows)
 	if r.dir == "" {
 		return
 	}
 	file := filepath.Join(r.dir, filepath.FromSlash(m.Files[0].Path))
-	fmt.Fprintf(w, "\nPlay one:         ffplay %s\n", shellQuote(file))
+	fmt.Fprintf(w, "Play one:         ffplay %s\n", shellQuote(file))
 	fmt.Fprintf(w, "or in a browser:  %s\n", fileURL(file))
 	fmt.Fprintf(w, "Look into it:     roomtape inspect %s\n", shellQuote(file))
+}
+
+// printRows prints a table between empty lines, and nothing of one without rows.
+func printRows(w io.Writer, columns []column, rows [][]string) {
+	if len(rows) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	for _, line := range layOut(columns, rows, printWidth) {
+		fmt.Fprintln(w, "  "+line)
+	}
+	fmt.Fprintln(w)
 }
 
 // fileRow gives one file's cells.

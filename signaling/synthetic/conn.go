@@ -70,7 +70,7 @@ func (p *Peer) connect(id string) (*conn, error) {
 			p.check("sending a candidate", id, p.sendCandidate(id, i.ToJSON()))
 		}
 	})
-	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { discard(t) })
+	pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { p.cfg.watch(t) })
 	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
 		if s == webrtc.PeerConnectionStateConnected {
 			c.play.Do(func() { p.start(id, c, video, audio) })

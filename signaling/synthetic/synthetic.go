@@ -44,6 +44,10 @@ type Config struct {
 	Loopback bool
 	// Logger gets what goes wrong after the join; nil discards it.
 	Logger *slog.Logger
+
+	// watch reads a track that another participant sends, to its end; nil is
+	// discard.
+	watch func(*webrtc.TrackRemote)
 }
 
 // Peer is a participant in a room. Its methods may be called by any goroutine.
@@ -83,6 +87,9 @@ func Join(ctx context.Context, cfg Config) (*Peer, error) {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.log = p.log.With("peer", cfg.PeerID)
+	if p.cfg.watch == nil {
+		p.cfg.watch = discard
+	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.playing, p.stop = context.WithCancel(p.ctx)
 
