@@ -112,6 +112,15 @@ func (f *Factory) report() {
 	}
 }
 
+// arrival gives the time at which the RTP packet b, just decrypted, arrived.
+func (f *Factory) arrival(b []byte) time.Time {
+	now := time.Now()
+	if f.sockets == nil {
+		return now
+	}
+	return f.sockets.times.of(b, now)
+}
+
 func (f *Factory) forget(c *Conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

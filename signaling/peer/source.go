@@ -76,7 +76,7 @@ func (w rtpSink) Write(b []byte) (int, error) {
 	if w.s == nil {
 		return len(b), nil
 	}
-	p, err := media.NewPacket(b, time.Now())
+	p, err := media.NewPacket(b, w.c.factory.arrival(b))
 	if err != nil {
 		return len(b), nil
 	}
