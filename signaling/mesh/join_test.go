@@ -105,7 +105,7 @@ func TestDialTellsWhyItCannotJoin(t *testing.T) {
 		{"silence after accept", raw(""), patience, "dial HOST: "},
 		{"HTTP never answers", plain(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), brief, "no answer in time"},
 		{"never answers the join", socket(drain), brief, "HOST: the server did not answer in time"},
-		{"closes at once", socket(func(context.Context, *websocket.Conn) {}), patience, "without a word"},
+		{"closes at once", socket(func(ctx context.Context, c *websocket.Conn) { _, _ = readMessage(ctx, c) }), patience, "without a word"},
 		{"closes with a reason", socket(func(_ context.Context, c *websocket.Conn) {
 			_ = c.Close(websocket.StatusPolicyViolation, "no \x1b[31m entry")
 		}), patience, `the server closed the connection with 1008 "no \x1b[31m entry"`},
