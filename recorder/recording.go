@@ -246,9 +246,12 @@ func (r *recording) begin() error {
 	r.muxer = m
 	s.media = true
 	s.soon(manifestUrgent)
-	s.log.Info("file opened", "file", r.file.Name(), "participant", r.who.id, "offset", r.offset)
-	for _, l := range r.order.lanes {
-		if l.queue.len() > 0 {
+	s.log.Info("file opened", "file", r.file.Name(), "participant", r.who.id, "offset", r.offset.Round(time.Millisecond))
+	for _, kind := range []media.Kind{media.Video, media.Audio} { // as players expect it
+		for _, l := range r.order.lanes {
+			if l.codec.Kind() != kind || l.queue.len() == 0 {
+				continue
+			}
 			if err := r.declare(l); err != nil && !fixed(err) {
 				return err
 			}
@@ -445,7 +448,7 @@ func (r *recording) close(now time.Time) {
 		r.s.failed(r, err)
 	}
 	r.s.soon(manifestUrgent)
-	r.s.log.Info("file closed", "file", r.file.Name(), "participant", r.who.id, "duration", r.duration(), "bytes", r.bytes())
+	r.s.log.Info("file closed", "file", r.file.Name(), "participant", r.who.id, "duration", r.duration().Round(time.Millisecond), "bytes", r.bytes())
 }
 
 // complete closes muxer and file, each whatever the other says.
@@ -454,10 +457,11 @@ func (r *recording) complete() error {
 	if r.muxer != nil {
 		if e := r.muxer.Close(); e != nil {
 			err = r.storage("completing", e)
-		} else if r.s.cfg.Fsync <= FsyncClose {
-			if e := r.file.Sync(); e != nil {
-				err = fmt.Errorf("%w: syncing %s: %w", ErrStorage, r.file.Name(), e)
-			}
+		}
+	}
+	if r.s.cfg.Fsync <= FsyncClose {
+		if e := r.file.Sync(); e != nil && err == nil {
+			err = fmt.Errorf("%w: syncing %s: %w", ErrStorage, r.file.Name(), e)
 		}
 	}
 	if e := r.file.Close(); e != nil && err == nil {

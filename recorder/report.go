@@ -13,7 +13,9 @@ import (
 type manifestState struct {
 	// last is when it was written, due when it will be.
 	last, due time.Time
-	over      bool
+	// cost is added to the time between two rewrites: 1 s per MB.
+	cost time.Duration
+	over bool
 	// stale is set when something has changed since.
 	stale bool
 	// why is the error that Run returns.
@@ -29,7 +31,7 @@ type manifestState struct {
 // ago.
 func (s *Session) soon(after time.Duration) {
 	s.manifest.stale = true
-	s.manifest.due = earliest(s.manifest.due, s.manifest.last.Add(after))
+	s.manifest.due = earliest(s.manifest.due, s.manifest.last.Add(after+s.manifest.cost))
 	s.wake(s.manifest.due)
 }
 
@@ -56,6 +58,7 @@ func (s *Session) writeManifest() error {
 	if err != nil {
 		return fmt.Errorf("encoding the manifest: %w", err)
 	}
+	s.manifest.cost = time.Duration(len(b)) * time.Microsecond
 	return s.cfg.Store.WriteFile(ManifestName, b)
 }
 
@@ -127,6 +130,7 @@ func (r *recording) entry() FileEntry {
 			e.Tracks = append(e.Tracks, l.entry(r.offset, &n))
 		}
 	}
+	slices.SortFunc(e.Tracks, func(a, b TrackEntry) int { return cmp.Compare(a.Number, b.Number) })
 	return e
 }
 

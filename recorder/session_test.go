@@ -49,15 +49,15 @@ func TestCallBecomesOneFile(t *testing.T) {
 		Files: []FileEntry{{
 			Path: "alice.webm", Participant: "alice", Stream: "cam", OffsetMS: 110, DurationMS: 3010,
 			Tracks: []TrackEntry{{
-				Kind: "audio", Codec: "Opus", Number: 1, ClockRate: 48000,
-				Packets: PacketCounts{Received: 150, Written: 150},
-				Frames:  FrameCounts{Written: 150, Key: 150},
-				Gaps:    []Gap{}, Sizes: []Size{},
-			}, {
-				Kind: "video", Codec: "VP8", Number: 2, ClockRate: 90000, Width: 640, Height: 480,
+				Kind: "video", Codec: "VP8", Number: 1, ClockRate: 90000, Width: 640, Height: 480,
 				Packets: PacketCounts{Received: 150, Written: 150},
 				Frames:  FrameCounts{Written: 75, Key: 1},
 				Gaps:    []Gap{}, Sizes: []Size{{AtMS: 10, Width: 640, Height: 480}},
+			}, {
+				Kind: "audio", Codec: "Opus", Number: 2, ClockRate: 48000,
+				Packets: PacketCounts{Received: 150, Written: 150},
+				Frames:  FrameCounts{Written: 150, Key: 150},
+				Gaps:    []Gap{}, Sizes: []Size{},
 			}},
 		}},
 		Participants: []ParticipantEntry{{ID: "alice", LeftMS: &left}},

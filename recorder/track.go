@@ -129,7 +129,10 @@ func (t *track) feed(out jitter.Popped, now time.Time) {
 	p := out.Packet
 	if t.dep == nil || p.PayloadType != t.payloadType {
 		if !t.change(p.PayloadType, now) {
-			t.foreign++
+			if t.foreign++; t.foreign == 1 {
+				t.s.log.Warn("packets that can't be recorded", "participant", t.who.id, "kind", t.in.Kind,
+					"payload_type", p.PayloadType, "codec", t.in.Codecs[p.PayloadType])
+			}
 			p.Release()
 			return
 		}
