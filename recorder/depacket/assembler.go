@@ -177,8 +177,9 @@ func (v *video) add(p *media.Packet, payload []byte) {
 }
 
 // finish ends the open frame: f has what the codec knows of it, and pic its
-// place among the others. valid tells whether its header can be right.
-func (v *video) finish(f Frame, pic *picture, valid bool) {
+// place among the others. valid tells whether its header can be right. It tells
+// whether the frame was given.
+func (v *video) finish(f Frame, pic *picture, valid bool) bool {
 	c := &v.cur
 	c.open = false
 	ok, missed := v.chain.next(pic, c.gap, valid && !c.broken && !c.oversize)
@@ -190,7 +191,7 @@ func (v *video) finish(f Frame, pic *picture, valid bool) {
 		f.Packets = c.packets
 		c.data = nil
 		v.give(f)
-		return
+		return true
 	case c.oversize:
 		n.Oversize += uint64(c.packets)
 	case c.broken:
@@ -201,6 +202,7 @@ func (v *video) finish(f Frame, pic *picture, valid bool) {
 		n.Undecodable += uint64(c.packets)
 	}
 	v.drop(1)
+	return false
 }
 
 // restart forgets the sender's numbers.

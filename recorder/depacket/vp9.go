@@ -17,6 +17,12 @@ type vp9 struct {
 	ended  bool  // the latest packet was the end of a layer frame
 	topSID uint8 // of the picture before
 
+	// Of the frames in the open picture, once it is complete:
+	count   int
+	ends    [maxLayers]int
+	headers [maxLayers]vp9Header
+	slots   vp9Slots // before it
+
 	// sizes are those of the layers by the latest scalability structure.
 	sizes [maxLayers]vp9Size
 	// unlisted: a layer of the open picture has references that are not known.
@@ -210,48 +216,47 @@ func (v *vp9) close(whole bool) {
 	v.cur.broken = v.cur.broken || !whole
 	v.topSID = v.sid
 	var f Frame
-	valid := v.cur.broken || v.cur.oversize || v.describe(&f)
+	valid := true
+	usable := !v.cur.broken && !v.cur.oversize
+	if usable {
+		valid = v.describe(&f)
+	}
 	if v.unlisted {
 		v.pic.refs = 0
 	}
 	v.pic.key = f.Key
 	v.pic.droppable = f.Droppable
-	if valid && v.layers > 1 && !v.cur.broken && !v.cur.oversize {
-		v.cur.data = appendSuperframeIndex(v.cur.data, v.starts[:v.layers])
+	if usable && valid && v.layers > 1 {
+		v.join()
 	}
-	v.finish(f, &v.pic, valid)
+	if v.finish(f, &v.pic, valid) {
+		v.refresh()
+	}
 }
 
-// describe fills f from the headers of all frames in the open picture, and tells
-// whether they can be right.
+// describe reads the headers of all frames in the open picture and fills f by
+// them. It tells whether they can be right.
 func (v *vp9) describe(f *Frame) bool {
 	data := v.cur.data
+	if v.layers == 1 {
+		v.count = superframe(data, &v.ends)
+	} else {
+		v.count = copy(v.ends[:], v.starts[1:v.layers]) + 1
+		v.ends[v.count-1] = len(data)
+	}
 	f.Hidden, f.Droppable = true, true
-	first := true
-	for i := range v.layers {
-		end := len(data)
-		if i+1 < v.layers {
-			end = v.starts[i+1]
+	begin := 0
+	for i, end := range v.ends[:v.count] {
+		h := &v.headers[i]
+		if !parseVP9Header(data[begin:end], h) {
+			return false
 		}
-		layer := data[v.starts[i]:end]
-		var ends [maxLayers]int
-		n := superframe(layer, &ends)
-		begin := 0
-		for _, end := range ends[:n] {
-			var h vp9Header
-			if !parseVP9Header(layer[begin:end], &h) {
-				return false
-			}
-			if first {
-				f.Key = h.key
-			}
-			first = false
-			f.Hidden = f.Hidden && !h.shown
-			f.Droppable = f.Droppable && h.droppable
-			if f.Key && h.width > 0 { // of the layer on top
-				f.Width, f.Height = h.width, h.height
-			}
-			begin = end
+		begin = end
+		f.Key = f.Key || i == 0 && h.key
+		f.Hidden = f.Hidden && !h.shown
+		f.Droppable = f.Droppable && h.droppable
+		if f.Key && h.width > 0 { // of the layer on top
+			f.Width, f.Height = h.width, h.height
 		}
 	}
 	if s := v.sizes[v.sid]; f.Key && v.layers > 1 && s.width > f.Width {
@@ -259,6 +264,55 @@ func (v *vp9) describe(f *Frame) bool {
 		f.Width, f.Height = s.width, s.height
 	}
 	return true
+}
+
+// join makes one superframe of the layers: all but the top are hidden where that
+// changes nothing else, and the index follows.
+func (v *vp9) join() {
+	data, out := v.cur.data, v.buffer()
+	slots := v.slots
+	for i, end := range v.ends[:v.count] {
+		layer := data[v.starts[i]:end]
+		v.starts[i] = len(out)
+		h := &v.headers[i]
+		size := slots.apply(h)
+		// Motion vectors of a hidden frame are not used to predict those of the
+		// next one, which would take them from a shown frame of its size.
+		hidden := false
+		if next := &v.headers[i+1-(i+1)/v.count]; i+1 < v.count && h.shown && h.refresh >= 0 &&
+			(next.independent || next.width > 0 && next.width != size.width) {
+			out, hidden = hideVP9(out, layer, h, size.width)
+		}
+		if !hidden {
+			out = append(out, layer...)
+		}
+	}
+	v.Recycle(data)
+	v.cur.data = appendSuperframeIndex(out, v.starts[:v.count])
+}
+
+// refresh notes what a decoder keeps of the picture that was given.
+func (v *vp9) refresh() {
+	for i := range v.headers[:v.count] {
+		v.slots.apply(&v.headers[i])
+	}
+}
+
+// vp9Slots are the sizes of the eight frames that a decoder keeps as references.
+type vp9Slots [8]vp9Size
+
+// apply notes that a frame was decoded, and gives its size.
+func (s *vp9Slots) apply(h *vp9Header) vp9Size {
+	size := vp9Size{h.width, h.height}
+	if size.width == 0 {
+		size = s[h.sizeFrom]
+	}
+	for i := range s {
+		if h.refresh>>i&1 != 0 {
+			s[i] = size
+		}
+	}
+	return size
 }
 
 // Restart implements Depacketizer.

@@ -358,6 +358,7 @@ func TestVP9Headers(t *testing.T) {
 	} {
 		var got vp9Header
 		ok := parseVP9Header(c.b, &got)
+		got = vp9Header{key: got.key, shown: got.shown, droppable: got.droppable, width: got.width, height: got.height}
 		if ok != c.ok || ok && got != c.want {
 			t.Errorf("%s: %v %+v, want %v %+v", c.name, ok, got, c.ok, c.want)
 		}

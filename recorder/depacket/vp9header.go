@@ -6,8 +6,18 @@ type vp9Header struct {
 	key       bool
 	shown     bool
 	droppable bool // nothing after it refers to it
-	// width and height are 0 when the size is that of a reference.
+	// width and height are 0 when the size is that of the reference in the slot
+	// sizeFrom.
 	width, height int
+	sizeFrom      int
+	refresh       int // a bit for each of the eight slots that it replaces
+	// independent: how the frame before was decoded does not matter, only what
+	// is in the slots (error_res, or no inter prediction).
+	independent bool
+	// Bit positions in the header: of show_frame, and of refresh_frame_context
+	// or what takes its place.
+	showBit, contextBit int
+	resilient           bool
 }
 
 // bits reads a bit string, most significant bit first. After its end it gives
@@ -52,49 +62,49 @@ func parseVP9Header(b []byte, h *vp9Header) bool {
 		return !r.short
 	}
 	h.key = !r.flag() // frame_type
+	h.showBit = r.pos
 	h.shown = r.flag()
-	resilient := r.flag()
+	h.resilient = r.flag()
+	intraOnly := !h.key && !h.shown && r.flag()
+	if !h.key && !h.resilient {
+		r.read(2) // reset_frame_context
+	}
+	h.independent = h.key || intraOnly || h.resilient
 
-	refresh := 0xff
-	switch {
-	case h.key:
-		if r.read(24) != 0x498342 || !readVP9Color(&r, profile) {
+	if h.key || intraOnly {
+		if r.read(24) != 0x498342 || (h.key || profile > 0) && !readVP9Color(&r, profile) {
 			return false
 		}
-		h.width, h.height = r.read(16)+1, r.read(16)+1
-		return !r.short
-	default:
-		intraOnly := !h.shown && r.flag()
-		if !resilient {
-			r.read(2) // reset_frame_context
-		}
+		h.refresh = 0xff
 		if intraOnly {
-			if r.read(24) != 0x498342 || profile > 0 && !readVP9Color(&r, profile) {
-				return false
-			}
-			refresh = r.read(8)
-			h.width, h.height = r.read(16)+1, r.read(16)+1
-			readVP9RenderSize(&r)
-			break
+			h.refresh = r.read(8)
 		}
-		refresh = r.read(8)
-		r.read(3 * 4) // ref_frame_idx and ref_frame_sign_bias
+		h.width, h.height = r.read(16)+1, r.read(16)+1
+		readVP9RenderSize(&r)
+	} else {
+		h.refresh = r.read(8)
+		var slots [3]int // ref_frame_idx
+		for i := range slots {
+			slots[i] = r.read(3)
+			r.read(1) // ref_frame_sign_bias
+		}
 		found := false
 		for i := 0; i < 3 && !found; i++ {
-			found = r.flag() // found_ref
+			found, h.sizeFrom = r.flag(), slots[i] // found_ref
 		}
 		if !found {
 			h.width, h.height = r.read(16)+1, r.read(16)+1
 		}
 		readVP9RenderSize(&r)
-		r.flag()       // allow_high_precision_mv
+		r.read(1)      // allow_high_precision_mv
 		if !r.flag() { // is_filter_switchable
 			r.read(2)
 		}
 	}
+	h.contextBit = r.pos
 	// A frame that leaves its probabilities behind is referred to by those.
-	keepsContext := !resilient && r.flag() // refresh_frame_context
-	h.droppable = refresh == 0 && !keepsContext
+	keepsContext := !h.resilient && r.flag() // refresh_frame_context
+	h.droppable = h.refresh == 0 && !keepsContext
 	return !r.short
 }
 
@@ -120,61 +130,4 @@ func readVP9RenderSize(r *bits) {
 	if r.flag() { // render_and_frame_size_different
 		r.read(32)
 	}
-}
-
-// superframe finds the frames in a chunk of VP9 (bitstream specification, annex
-// B): it puts where each ends into ends and gives their number, 1 when the chunk
-// has no superframe index.
-func superframe(b []byte, ends *[maxLayers]int) int {
-	if len(b) > 0 {
-		last := b[len(b)-1]
-		n, mag := int(last&7)+1, int(last>>3&3)+1
-		index := len(b) - 2 - n*mag
-		if last&0xe0 == 0xc0 && index >= 0 && b[index] == last {
-			pos := 0
-			sizes := b[index+1:]
-			valid := true
-			for i := range n {
-				size := 0
-				for k := range mag {
-					size |= int(sizes[i*mag+k]) << (8 * k)
-				}
-				pos += size
-				valid = valid && size > 0 && pos <= index
-				ends[i] = pos
-			}
-			if valid {
-				return n
-			}
-		}
-	}
-	ends[0] = len(b)
-	return 1
-}
-
-// appendSuperframeIndex appends the index of a superframe whose frames begin at
-// starts (bitstream specification, annex B).
-func appendSuperframeIndex(b []byte, starts []int) []byte {
-	largest, end := 0, len(b)
-	for i := len(starts) - 1; i >= 0; i-- {
-		largest = max(largest, end-starts[i])
-		end = starts[i]
-	}
-	mag := 1
-	for largest>>(8*mag) > 0 {
-		mag++
-	}
-	end = len(b)
-	marker := byte(0xc0 | (mag-1)<<3 | (len(starts) - 1))
-	b = append(b, marker)
-	for i, start := range starts {
-		next := end
-		if i+1 < len(starts) {
-			next = starts[i+1]
-		}
-		for k := range mag {
-			b = append(b, byte((next-start)>>(8*k)))
-		}
-	}
-	return append(b, marker)
 }
