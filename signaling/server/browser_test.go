@@ -138,6 +138,16 @@ func TestTwoPagesMeet(t *testing.T) {
 		bob.Wait(`advances('alice', 'audio', 'packetsReceived', 20)`)
 	})
 
+	step("silence between the beeps is sent too", func() {
+		var packets float64
+		bob.Eval(`(async () => { const begin = (await inbound('alice', 'audio')).packetsReceived; const since = performance.now();
+			await new Promise((r) => setTimeout(r, 2000));
+			return ((await inbound('alice', 'audio')).packetsReceived - begin) / (performance.now() - since) * 1000; })()`, &packets)
+		if packets < 40 {
+			t.Errorf("%.0f packets of sound a second, want 50", packets)
+		}
+	})
+
 	step("flashes", func() {
 		alice.Wait(`roomtape.flashes.length >= 2`)
 		var flashes []struct {

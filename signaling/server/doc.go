@@ -45,4 +45,25 @@
 // reads too slowly is waited for by nobody: when its queue is full or a write
 // takes longer than Config.WriteTimeout, its connection is cut and the others
 // see peer_left.
+//
+// # The page
+//
+// The page at / joins with the name that was typed as its peer id, without the
+// characters that an id can't have, since ids are what recordings are named by;
+// with an empty name it is guest- and four random characters. Nobody can know
+// before joining whether a name is taken: whoever comes under the name of
+// somebody who is there takes their place, and that page says so.
+//
+// Its address can fill in the form and send it:
+// /?room=ROOM&name=NAME&source=camera|pattern|none&join=1. With pattern it
+// sends a test picture with a clock, and in each full second a white flash and
+// a beep made in the same instant. What scripts can do with it is listed in
+// page/testing.js, as window.roomtape.
+//
+// It does what clients in the field do, so that a recorder that works with it
+// works with them: newcomers offer, residents wait, and nobody renegotiates to
+// share a screen. It does better where that costs nobody anything: an offer
+// that continues a connection's session (an ICE restart) is answered on that
+// connection, and media whose owner has only lost the socket stays up for some
+// seconds.
 package server

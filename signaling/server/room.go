@@ -101,24 +101,11 @@ func (s *Server) leave(so *socket) {
 	rm.broadcast(message.Message{Type: message.PeerLeft, PeerID: so.id}, nil)
 }
 
-// relay passes an offer, answer or candidate on to its target.
+// relay passes an offer, answer or candidate on to its target. It is called by
+// the goroutine that joins, which alone changes so.id.
 func (s *Server) relay(so *socket, e envelope) *refusal {
 	if e.payload() == nil {
 		return &refusal{code: message.CodeBadMessage, text: fmt.Sprintf("a message of type %q needs its payload", e.Type)}
-	}
-	target := e.Target
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if so.room == nil {
-		return &refusal{code: message.CodeNotJoined, text: "join a room first"}
-	}
-	to := so.room.find(target)
-	if to == nil || to == so {
-		// Candidates to somebody who has just left are the way of the world.
-		if e.Type == message.ICECandidate {
-			return nil
-		}
-		return &refusal{code: message.CodeUnknownPeer, text: "the target is not in the room", peer: target}
 	}
 	b, err := e.relayed(so.id)
 	if err != nil {
@@ -126,6 +113,19 @@ func (s *Server) relay(so *socket, e envelope) *refusal {
 	}
 	if len(b) > s.cfg.MaxMessage {
 		return &refusal{code: message.CodeTooLarge, text: fmt.Sprintf("the relayed message would be larger than %d bytes", s.cfg.MaxMessage)}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if so.room == nil {
+		return &refusal{code: message.CodeNotJoined, text: "join a room first"}
+	}
+	to := so.room.find(e.Target)
+	if to == nil || to == so {
+		// Candidates to somebody who has just left are the way of the world.
+		if e.Type == message.ICECandidate {
+			return nil
+		}
+		return &refusal{code: message.CodeUnknownPeer, text: "the target is not in the room", peer: e.Target}
 	}
 	to.send(b)
 	return nil

@@ -46,6 +46,11 @@ export class Pattern {
       const context = new AudioContext({latencyHint: 'interactive', sampleRate: 48000});
       const destination = context.createMediaStreamDestination();
       destination.channelCount = 1;
+      // With nothing connected to it the destination would stop the track's
+      // clock between beeps instead of sending silence.
+      const silence = new ConstantSourceNode(context, {offset: 1e-5});
+      silence.connect(destination);
+      silence.start();
       this.#audio = {context, destination};
       this.stream.addTrack(destination.stream.getAudioTracks()[0]);
     }
