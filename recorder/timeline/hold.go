@@ -14,8 +14,8 @@ const (
 	// A pause is decided when the delay has stayed for so long; for less when
 	// another track shows that the network was not the reason.
 	decideTime  = second / 5
-	decideSoon  = 60 * second / 1000
-	decideAfter = 3 // frames
+	decideSoon  = second / 10
+	decideAfter = 5 // frames
 	// delayNoise is how much a delay may come down without being a burst's.
 	delayNoise = 20 * second / 1000
 	// maxHeld bounds the frames that are held.
@@ -25,10 +25,10 @@ const (
 type holdState uint8
 
 const (
-	running  holdState = iota
-	settling           // the first frames: how late are they?
-	anchoring          // the first frames after a jump
-	doubting           // a pause of the sender, or a burst of the network?
+	running   holdState = iota
+	settling            // the first frames: how late are they?
+	anchoring           // the first frames after a jump
+	doubting            // a pause of the sender, or a burst of the network?
 )
 
 // hold is the state of a track that holds frames back.
@@ -38,11 +38,18 @@ type hold struct {
 	until int64 // session time at which it ends
 	first int64 // how late the first frame was
 	least int64 // how late the least late frame was
+	most  int64 // how late the latest frame was
 	n     int
 }
 
 func (h *hold) begin(s holdState, arrival, late, d, now int64) {
-	*h = hold{state: s, since: arrival, until: max(now, arrival) + d, first: late, least: late}
+	*h = hold{state: s, since: arrival, until: max(now, arrival) + d, first: late, least: late, most: late}
+}
+
+// stayed tells whether the delay has neither come down, as after a burst, nor
+// gone up, as among packets that were sent again.
+func (h *hold) stayed(elapsed int64) bool {
+	return h.first-h.least <= elapsed/4+delayNoise && h.most-h.first <= onTimeLimit/2
 }
 
 // undo remembers a pause that may turn out to have been a burst.
@@ -82,7 +89,7 @@ func (t *Track) decide(step int64, sure bool) {
 		}
 	case doubting:
 		t.hold.n++
-		t.hold.least = min(t.hold.least, late)
+		t.hold.least, t.hold.most = min(t.hold.least, late), max(t.hold.most, late)
 		if sure {
 			t.burst()
 			return
@@ -93,7 +100,7 @@ func (t *Track) decide(step int64, sure bool) {
 
 // settle ends settling. After a jump, the least late frame is taken as on time.
 func (t *Track) settle() {
-	if d := t.hold.least; t.hold.state == anchoring && d < 0 {
+	if d := t.hold.least - t.hold.first; t.hold.state == anchoring && d < 0 {
 		t.move(d)
 	}
 	t.release()
@@ -103,7 +110,6 @@ func (t *Track) settle() {
 func (t *Track) judge(late int64) {
 	h := &t.hold
 	elapsed := t.last.arrival - h.since
-	fell := h.first - h.least
 	onTime, alsoLate := t.others(h.since)
 	switch {
 	case late < h.first/2 || t.held > maxHeld:
@@ -111,8 +117,8 @@ func (t *Track) judge(late int64) {
 	case h.n < decideAfter || elapsed < decideSoon:
 	case alsoLate:
 		t.burst()
-	case (onTime || elapsed >= decideTime) && fell <= elapsed/4+delayNoise:
-		t.pause(h.least)
+	case (onTime || elapsed >= decideTime) && h.stayed(elapsed):
+		t.pause()
 	}
 }
 
@@ -124,10 +130,10 @@ func (t *Track) timeout() {
 		t.settle()
 	case doubting:
 		_, alsoLate := t.others(h.since)
-		if alsoLate || h.first-h.least > (t.last.arrival-h.since)/4+delayNoise {
-			t.burst()
+		if !alsoLate && h.n >= decideAfter && h.stayed(t.last.arrival-h.since) {
+			t.pause()
 		} else {
-			t.pause(h.least)
+			t.burst()
 		}
 	default:
 		t.release()
@@ -152,9 +158,11 @@ func (t *Track) others(since int64) (onTime, late bool) {
 // burst ends doubting: the timestamps are right.
 func (t *Track) burst() { t.release() }
 
-// pause ends doubting: the timestamps have stood still for the time d, and are
-// taken from now on as if they had not.
-func (t *Track) pause(d int64) {
+// pause ends doubting: the timestamps have stood still, and are taken from now
+// on as if they had not. For how long is the least delay of the frames after,
+// against that of as many before, so that neither noise nor skew makes it wrong.
+func (t *Track) pause() {
+	d := t.hold.least + t.delay.value() - t.recent.value()
 	t.queue[len(t.queue)-t.held].paused = d
 	t.move(d)
 	t.stats.Pauses++
@@ -162,16 +170,19 @@ func (t *Track) pause(d int64) {
 	t.release()
 }
 
-// move shifts the media time of all frames that are held, and of all later.
+// move shifts the media time of all frames that are held, and of all later. The
+// lines begin anew; whether a skew was the RTP clock's, which stood still, or the
+// wall clock's, which did not, is not known, so half of it is counted.
 func (t *Track) move(d int64) {
 	for i := len(t.queue) - t.held; i < len(t.queue); i++ {
 		t.queue[i].media += d
 	}
 	t.shift += d
 	t.last.media += d
+	t.noise.n = 0
 	for s := range t.lines {
 		if l := &t.lines[s]; l.n > 0 {
-			l.restart(t.last.media, l.value(t.last.media), true)
+			l.restart(t.last.media, l.value(t.last.media-d/2), true)
 		}
 	}
 }
@@ -203,9 +214,9 @@ func (t *Track) jump(ticks, arrival int64) int64 {
 	}
 	t.stats.Jumps++
 	t.undo = undo{}
-	t.origin, t.shift = ticks, arrival-t.delay.value()
+	t.origin, t.shift = ticks, arrival-t.recent.value()
 	t.last.media = t.shift
 	t.move(0)
-	t.hold.begin(anchoring, arrival, 0, min(settleTime, t.clock.maxHold), t.clock.now)
+	t.hold.begin(anchoring, arrival, t.recent.value()-t.delay.value(), min(settleTime, t.clock.maxHold), t.clock.now)
 	return t.shift
 }

@@ -3,14 +3,19 @@ package timeline
 // Limits of a line's samples.
 const (
 	maxSamples = 32
-	maxAge     = 300 * second // of media time; older samples are forgotten
+	// binSpan: samples that are closer share one place in the window, with
+	// their mean, so that frequent ones don't make it short.
+	binSpan = second * 5 / 2
+	maxAge  = 300 * second // of media time; older samples are forgotten
 	// maxSlope bounds the skew between two clocks, in parts per billion. Real
 	// ones stay below 500,000.
 	maxSlope = 1_500_000
-	// slopeInertia is the weight, in ms², of what is already believed of the
-	// slope against what the samples say: with samples that are off by 5 ms and
-	// skews around 125 ppm, (5 ms / 125e-6)².
-	slopeInertia = 40_000 * 40_000
+	// usualNoise, in µs, is how far samples are taken to be from the line as
+	// long as there are few, and usualSlope, in 1/8 µs per ms, what a skew
+	// between two clocks is taken to be: what the samples show of it is believed
+	// as far as it is larger than what their noise can make.
+	usualNoise = 5000
+	usualSlope = 1 // 125 ppm
 	// maxDeviation bounds what one sample can do to the slope.
 	maxDeviation = second / 5
 	// clip is how far from the line a sample counts, once the line stands on
@@ -25,6 +30,8 @@ const (
 // was believed before only as the samples can bear it.
 type line struct {
 	at, off [maxSamples]int64 // a ring: position and value, ns
+	count   [maxSamples]int64 // how many samples they are the mean of
+	start   int64             // position of the first sample in the newest
 	next, n int
 	// guessed: the one sample is not measured but carried over.
 	guessed bool
@@ -53,9 +60,10 @@ func (l *line) add(at, off int64) {
 		l.restart(at, off, false)
 		return
 	}
+	p := l.value(at)
+	d := off - p
 	if l.n >= clipAfter {
-		p := l.value(at)
-		switch d := off - p; {
+		switch {
 		case d > clip:
 			l.clipped = max(l.clipped, 0) + 1
 			off = p + clip
@@ -72,12 +80,18 @@ func (l *line) add(at, off int64) {
 		}
 	}
 	l.guessed = false
-	l.put(at, off)
+	if i := l.newest(); l.n >= clipAfter && abs(at-l.start) < binSpan && l.count[i] < 1000 {
+		l.count[i]++
+		l.at[i] += (at - l.at[i]) / l.count[i]
+		l.off[i] += (off - l.off[i]) / l.count[i]
+	} else {
+		l.put(at, off)
+	}
 	l.fit()
 }
 
 func (l *line) put(at, off int64) {
-	l.at[l.next], l.off[l.next] = at, off
+	l.at[l.next], l.off[l.next], l.count[l.next], l.start = at, off, 1, at
 	l.next = (l.next + 1) % maxSamples
 	l.n = min(l.n+1, maxSamples)
 	for l.n > 1 && at-l.at[l.oldest()] > maxAge {
@@ -87,7 +101,7 @@ func (l *line) put(at, off int64) {
 
 func (l *line) oldest() int { return (l.next - l.n + maxSamples) % maxSamples }
 
-func (l *line) newest() int64 { return l.at[(l.next-1+maxSamples)%maxSamples] }
+func (l *line) newest() int { return (l.next - 1 + maxSamples) % maxSamples }
 
 func (l *line) fit() {
 	first := l.oldest()
@@ -101,18 +115,27 @@ func (l *line) fit() {
 	n := int64(l.n)
 	l.meanAt, l.meanOff = at0+at/n, off0+off/n
 
-	// Positions in ms up to maxAge, deviations up to maxDeviation: the sums
-	// stay below 32 · 3e5 · 2e8 · 1000 = 2e18.
-	var sxy, sxx int64
+	// Positions are in ms and deviations in µs, from the line with the slope
+	// believed before: the sums stay below 32 · 3e5 · 3e5.
+	var sxy, sxx, syy int64
 	for i := range l.n {
 		j := (first + i) % maxSamples
-		dx := (l.at[j] - l.meanAt) / (second / 1000)
+		dx := (l.at[j] - l.meanAt) / 1e6
 		dx = min(max(dx, -maxAge/1e6), maxAge/1e6)
-		dy := l.off[j] - l.meanOff - dx*l.prior/1000
-		dy = min(max(dy, -maxDeviation), maxDeviation)
+		dy := (l.off[j] - l.meanOff - dx*l.prior/1000) / 1000
+		dy = min(max(dy, -maxDeviation/1000), maxDeviation/1000)
 		sxy += dx * dy
 		sxx += dx * dx
+		syy += dy * dy
 	}
-	l.slope = l.prior + sxy*1000/(sxx+slopeInertia)
+	// Ridge regression: the weight of the slope believed before is the variance
+	// of the samples about their own line over that of slopes.
+	variance := int64(2) * usualNoise * usualNoise
+	if sxx > 0 {
+		own := min(max(sxy*1000/sxx, -maxSlope/1000), maxSlope/1000) // ppm
+		variance += max(syy-2*own*(sxy/1000)+own*own*(sxx/1_000_000), 0)
+	}
+	weight := variance / n * 64 / (usualSlope * usualSlope)
+	l.slope = l.prior + sxy*1_000_000/(sxx+weight)
 	l.slope = min(max(l.slope, -maxSlope), maxSlope)
 }

@@ -14,8 +14,13 @@ const (
 	// maxBehind before their arrival.
 	maxAhead  = second / 4
 	maxBehind = 3 * second
-	// sampleSpan is the least distance of samples once there are some.
-	sampleSpan = second * 9 / 10
+	// firstNoise: an audio track's first report, which is off by some ms, is
+	// averaged with the arrivals if it is so close to them.
+	firstNoise = second / 40
+	// lastFrame: a report speaks of the last frame if it is so little later.
+	lastFrame = second / 10
+	// evenLimit: only the lateness of frames that are less late is chance.
+	evenLimit = second / 25
 )
 
 // Report takes a sender report for the track and the time of its arrival since
@@ -57,13 +62,53 @@ func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
 	t.claimed, w.stepped = false, false
 	m, at := t.media(ticks), w.nanos(ntp)
 	w.observe(at, arrival)
-	switch {
-	case l.n == 0, l.guessed && abs(at-m-l.value(m)) > sampleNoise:
-		l.restart(m, at-m, false)
-	case l.n < clipAfter || abs(m-l.newest()) >= sampleSpan:
-		l.add(m, at-m)
+	off := at - m
+	if s == reports && t.audio {
+		guess := t.arrivals() - w.offset(t.clock.now)
+		off = t.even(m, off, guess)
+		if l.n == 0 && t.frames > 0 && abs(off-guess) <= firstNoise {
+			l.restart(m, guess, false)
+		}
+	}
+	if l.n == 0 || l.guessed && abs(off-l.value(m)) > sampleNoise {
+		l.restart(m, off, false)
+	} else {
+		l.add(m, off)
 	}
 	return true
+}
+
+// noise compares two ways to read a track's reports, by how much each has
+// changed from one report to the next.
+type noise struct {
+	raw, even         int64 // the mean change, times 8
+	prevRaw, prevEven int64
+	n                 int
+}
+
+// even takes the chance out of an audio report that says media time m is off
+// before wall time. Browsers report when the last frame before the report was
+// sent, which may have been some ms early or late; but so did it arrive then. The
+// report is read with the frame's lateness against the usual one taken out, if
+// that makes reports agree better. guess is what the arrivals say.
+func (t *Track) even(m, off, guess int64) int64 {
+	if d := m - t.last.media; t.hold.state != running || d < 0 || d > lastFrame || t.frames == 0 || t.lastLate >= evenLimit {
+		return off
+	}
+	n := &t.noise
+	even := off - (t.lastLate - t.meanLate)
+	if n.n > 0 {
+		n.raw += abs(off-n.prevRaw) - n.raw/8
+		n.even += abs(even-n.prevEven) - n.even/8
+	} else {
+		n.raw, n.even = abs(off-guess), abs(even-guess)
+	}
+	n.prevRaw, n.prevEven = off, even
+	n.n++
+	if n.even < n.raw {
+		return even
+	}
+	return off
 }
 
 // believe tells whether a sample can be used, after it has taken into account
@@ -73,6 +118,8 @@ func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
 // The two are told apart by the arrival. A step moves the wall time against the
 // media time and, by as much, against the arrival; a pause of the timestamps
 // moves it against the media time only; a late report only against the arrival.
+// Just after a pause or a jump that was measured by arrival, that is more likely
+// to be wrong than the wall clock.
 func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool {
 	w, l := &t.clock.walls[s], &t.lines[s]
 	m, at := t.media(ticks), w.nanos(ntp)
@@ -90,7 +137,7 @@ func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool 
 	switch {
 	case abs(change) <= sampleNoise:
 		return true
-	case abs(change+late) <= min(abs(change)/2, sameStep):
+	case !l.guessed && abs(change+late) <= min(abs(change)/2, sameStep):
 		return w.claim(change)
 	case late < -maxEarly || late > maxLate:
 		return w.claim(-late) && t.believe(s, ntp, ticks, arrival, delay)

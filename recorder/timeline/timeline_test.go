@@ -75,3 +75,294 @@ func TestReportsMoveATrackWithoutAStep(t *testing.T) {
 		t.Errorf("the last frame is at %v, want %v", last, want)
 	}
 }
+
+// player pushes frames on a straight line and remembers where they went.
+type player struct {
+	t     *testing.T
+	tr    *Track
+	times []time.Duration
+	last  Placed
+}
+
+func (p *player) push(timestamp uint32, at time.Duration, restarted bool) {
+	p.t.Helper()
+	p.tr.Push(depacket.Frame{Timestamp: timestamp, Restarted: restarted}, at)
+	p.pop(at)
+}
+
+func (p *player) pop(now time.Duration) {
+	p.t.Helper()
+	for {
+		f, ok := p.tr.Pop(now)
+		if !ok {
+			return
+		}
+		if n := len(p.times); n > 0 && f.Time < p.times[n-1]+ms {
+			p.t.Fatalf("time goes from %v to %v", p.times[n-1], f.Time)
+		}
+		p.times = append(p.times, f.Time)
+		p.last = f
+		if f.Paused != 0 {
+			p.t.Logf("paused %v before %v", f.Paused, f.Time)
+		}
+	}
+}
+
+func audio(t *testing.T) *player {
+	return &player{t: t, tr: New(Config{}).NewTrack(media.Audio, 48000)}
+}
+
+// speak pushes n frames of 20 ms from the timestamp and time given, and returns
+// those after.
+func (p *player) speak(n int, timestamp uint32, at time.Duration) (uint32, time.Duration) {
+	p.t.Helper()
+	for range n {
+		p.push(timestamp, at, false)
+		timestamp, at = timestamp+960, at+20*ms
+	}
+	return timestamp, at
+}
+
+func (p *player) near(what string, got, want time.Duration) {
+	p.t.Helper()
+	if d := got - want; d < -5*ms || d > 5*ms {
+		p.t.Errorf("%s is at %v, want %v", what, got, want)
+	}
+}
+
+func TestAPauseOfStandingTimestampsStaysAsAGap(t *testing.T) {
+	p := audio(t)
+	ts, at := p.speak(100, 12345, sec)
+	before := len(p.times)
+	ts, at = p.speak(100, ts, at+4*sec)
+	p.near("the first frame after the pause", p.times[before], sec+2*sec+4*sec)
+	p.near("the last frame", p.times[len(p.times)-1], at-20*ms)
+	if s := p.tr.Stats(); s.Pauses != 1 || s.Jumps != 0 {
+		t.Errorf("stats are %+v, want one pause", s)
+	}
+	_ = ts
+}
+
+func TestABurstIsPlacedAsItsTimestampsSay(t *testing.T) {
+	p := audio(t)
+	ts, at := p.speak(100, 12345, sec)
+	at += 2 * sec
+	for range 100 { // what the stall held up comes at once
+		p.push(ts, at, false)
+		ts, at = ts+960, at+ms/10
+	}
+	p.speak(100, ts, sec+4*sec)
+	for i, got := range p.times {
+		p.near("a frame", got, sec+time.Duration(i)*20*ms)
+	}
+	if s := p.tr.Stats(); s.Pauses != 0 || s.Jumps != 0 {
+		t.Errorf("stats are %+v, want no pause and no jump", s)
+	}
+}
+
+func TestAGapInTheTimestampsIsAGap(t *testing.T) {
+	p := audio(t)
+	ts, at := p.speak(100, 12345, sec)
+	_, at = p.speak(100, ts+48000*60, at+time.Minute)
+	p.near("the last frame", p.last.Time, at-20*ms)
+	if s := p.tr.Stats(); s.Pauses != 0 || s.Jumps != 0 {
+		t.Errorf("stats are %+v, want no pause and no jump", s)
+	}
+}
+
+func TestJumpsArePlacedByArrival(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		jump      uint32
+		restarted bool
+	}{
+		{"forward", 48000 * 600, false}, {"backward", 1<<32 - 48000*600, false}, {"far", 1 << 31, false},
+		{"restart to the same", 0, true}, {"restart", 123456789, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := audio(t)
+			ts, at := p.speak(100, 1<<32-5000, sec)
+			ts += c.jump
+			p.push(ts, at, c.restarted)
+			_, at = p.speak(100, ts+960, at+20*ms)
+			p.near("the last frame", p.last.Time, at-20*ms)
+			if s := p.tr.Stats(); s.Jumps != 1 || s.Pauses != 0 {
+				t.Errorf("stats are %+v, want one jump", s)
+			}
+			if len(p.times) != 201 {
+				t.Errorf("%d frames came back, want 201", len(p.times))
+			}
+		})
+	}
+}
+
+func TestACameraOffForTenHoursWraps(t *testing.T) {
+	tr := New(Config{}).NewTrack(media.Video, 90000)
+	tr.Push(depacket.Frame{Timestamp: 7}, sec)
+	popAll(tr, sec)
+	at := 10 * time.Hour
+	ticks := uint64(7) + uint64((at-sec)/sec)*90000
+	tr.Push(depacket.Frame{Timestamp: uint32(ticks)}, at)
+	got := popAll(tr, at)
+	if len(got) != 1 || got[0].Time != at {
+		t.Errorf("got %v, want one frame at %v", got, at)
+	}
+}
+
+func TestAClockThatStandsStillInADumpLeavesTheTimestamps(t *testing.T) {
+	p := audio(t)
+	ts := uint32(99)
+	for range 500 {
+		p.push(ts, sec, false)
+		ts += 960
+	}
+	p.tr.Flush()
+	p.pop(sec)
+	for i, got := range p.times {
+		p.near("a frame", got, sec+time.Duration(i)*20*ms)
+	}
+}
+
+func TestTheFirstFramesAreNeverBeforeTheSession(t *testing.T) {
+	c := New(Config{})
+	p := &player{t: t, tr: c.NewTrack(media.Video, 90000)}
+	p.tr.Report(signaling.SenderReport{NTP: 1 << 40, RTP: 90000}, ms)
+	for i := range 30 {
+		p.push(uint32(i)*3000, 200*ms+time.Duration(i)*sec/30, false)
+	}
+	if p.times[0] != 0 {
+		t.Errorf("the first frame is at %v, want 0", p.times[0])
+	}
+}
+
+func TestAReportBeforeTheFirstFrameIsUsed(t *testing.T) {
+	c := New(Config{})
+	p := &player{t: t, tr: c.NewTrack(media.Audio, 48000)}
+	p.tr.Report(signaling.SenderReport{NTP: 1<<62 + 5<<32, RTP: 48000}, 5*sec)
+	p.push(48000*2, 6*sec+100*ms, false) // was captured one second after the report
+	p.near("the frame", p.last.Time, 6*sec)
+}
+
+func TestBadReportsMoveNothing(t *testing.T) {
+	p := audio(t)
+	ts, at := p.speak(50, 5000, sec)
+	report := func() signaling.SenderReport {
+		return signaling.SenderReport{NTP: 1<<62 + uint64(at/sec)<<32 + uint64(at%sec)<<32/uint64(sec), RTP: ts}
+	}
+	for i := range 200 {
+		r := report()
+		switch i % 10 {
+		case 1:
+			r.NTP = 0
+		case 2:
+			r.RTP += 48000 * 1000
+		case 3:
+			r.NTP -= 1 << 50
+		case 4:
+			r.RTP -= 48000 * 3600
+		case 5:
+			r = signaling.SenderReport{NTP: 1<<64 - 1, RTP: 1<<32 - 1}
+		case 6:
+			r = signaling.SenderReport{NTP: 1, RTP: 1}
+		}
+		p.tr.Report(r, at)
+		ts, at = p.speak(50, ts, at)
+		p.near("the last frame", p.last.Time, at-20*ms)
+	}
+}
+
+func TestAWallClockThatStepsMovesNothing(t *testing.T) {
+	p := audio(t)
+	ts, at := p.speak(50, 5000, sec)
+	var wall time.Duration
+	for i := range 200 {
+		switch i {
+		case 50:
+			wall = 30 * 365 * 24 * time.Hour
+		case 100:
+			wall = -7 * time.Minute
+		case 150:
+			wall += 300 * ms
+		}
+		d := at + wall
+		p.tr.Report(signaling.SenderReport{NTP: 1<<62 + uint64(int64(d/sec))<<32 + uint64(int64(d%sec))<<32/uint64(sec), RTP: ts}, at)
+		ts, at = p.speak(50, ts, at)
+		p.near("the last frame", p.last.Time, at-20*ms)
+	}
+	if s := p.tr.Stats(); s.Believed < 190 {
+		t.Errorf("stats are %+v, want nearly all reports believed", s)
+	}
+}
+
+func TestAWrongPauseIsTakenBackByTheNextReport(t *testing.T) {
+	p := audio(t)
+	report := func(ts uint32, sent, at time.Duration) {
+		p.tr.Report(signaling.SenderReport{NTP: 1<<62 + uint64(sent/sec)<<32 + uint64(sent%sec)<<32/uint64(sec), RTP: ts}, at)
+	}
+	ts, at := p.speak(100, 5000, sec)
+	report(ts, at, at)
+	ts, at = p.speak(100, ts, at)
+	report(ts, at, at)
+	ts, at = p.speak(5, ts, at)
+	// The path gets 400 ms longer all at once: it looks like a pause.
+	ts, at = p.speak(100, ts, at+400*ms)
+	if s := p.tr.Stats(); s.Pauses != 1 {
+		t.Fatalf("stats are %+v, want one pause", s)
+	}
+	report(ts, at-400*ms, at)
+	ts, at = p.speak(1000, ts, at)
+	p.near("the last frame", p.last.Time, at-420*ms)
+	_ = ts
+}
+
+func TestFlushGivesWhatIsHeld(t *testing.T) {
+	p := audio(t)
+	p.push(1, sec, false)
+	if len(p.times) != 0 {
+		t.Fatal("the first frame was not held")
+	}
+	if d, ok := p.tr.Deadline(); !ok || d > sec+DefaultMaxHold {
+		t.Errorf("the deadline is %v, %v", d, ok)
+	}
+	p.tr.Flush()
+	p.pop(sec)
+	if len(p.times) != 1 || p.times[0] != sec {
+		t.Errorf("got %v, want one frame at 1s", p.times)
+	}
+	if _, ok := p.tr.Deadline(); ok {
+		t.Error("there is a deadline though nothing is held")
+	}
+}
+
+func TestNTPDifferencesCrossTheEra(t *testing.T) {
+	if got := ntpSince(5<<32, 1<<64-5<<32); got != 10*second {
+		t.Errorf("got %d, want 10 s", got)
+	}
+	if got := ntpSince(1<<64-5<<32, 5<<32); got != -10*second {
+		t.Errorf("got %d, want -10 s", got)
+	}
+	if got := ntpSince(1<<31, 1<<32); got != -second/2 {
+		t.Errorf("got %d, want -0.5 s", got)
+	}
+}
+
+func BenchmarkPushPop(b *testing.B) {
+	c := New(Config{})
+	a, v := c.NewTrack(media.Audio, 48000), c.NewTrack(media.Video, 90000)
+	b.ReportAllocs()
+	at := sec
+	for i := range b.N {
+		a.Push(depacket.Frame{Timestamp: uint32(i) * 960}, at)
+		for _, ok := a.Pop(at); ok; _, ok = a.Pop(at) {
+		}
+		v.Push(depacket.Frame{Timestamp: uint32(i) * 1800}, at)
+		for _, ok := v.Pop(at); ok; _, ok = v.Pop(at) {
+		}
+		if i%50 == 0 {
+			ntp := uint64(at/sec)<<32 + uint64(at%sec)<<32/uint64(sec)
+			a.Report(signaling.SenderReport{NTP: ntp, RTP: uint32(i) * 960}, at)
+			v.Report(signaling.SenderReport{NTP: ntp, RTP: uint32(i) * 1800}, at)
+		}
+		at += 20 * ms
+	}
+}

@@ -14,6 +14,8 @@ const (
 	delaySpan = 10 * second
 	// recentSpan, in frames, is the span of the same for what is now.
 	recentSpan = 8
+	// lateMean, in frames, is over how many the mean lateness is taken.
+	lateMean = 500
 	// earlyJump: a frame so much earlier than any before has a timestamp that
 	// jumped forward. The network can't do that.
 	earlyJump = second / 2
@@ -90,8 +92,12 @@ type Track struct {
 	delay  floor // least arrival - media time
 	recent floor // the same, of the last frames
 	frames int64
-	lines  [sources]line // wall time - media time, by media time
-	early  struct {      // a sender report from before the first frame
+	// lastLate is how late the last frame was, and meanLate how late frames
+	// usually are.
+	lastLate, meanLate int64
+	noise              noise
+	lines              [sources]line // wall time - media time, by media time
+	early              struct {      // a sender report from before the first frame
 		report  signaling.SenderReport
 		arrival int64
 		set     bool
@@ -129,7 +135,8 @@ func (t *Track) extend(timestamp uint32, arrival int64) int64 {
 }
 
 // Push takes a frame in the order of its sequence numbers, and the time of its
-// arrival since the session began. Data stays with the frame until Pop.
+// arrival since the session began, which is not after the now of the next Pop.
+// Data stays with the frame until Pop.
 func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 	at := clampTime(arrival)
 	t.clock.advance(at)
@@ -192,6 +199,10 @@ func (t *Track) learn(arrival int64) {
 	if t.frames == 0 {
 		late = 0
 	}
+	t.lastLate = max(late, 0)
+	if t.lastLate < evenLimit {
+		t.meanLate += (t.lastLate - t.meanLate) / min(t.frames+1, lateMean)
+	}
 	t.delay.add(m, arrival-m, delaySpan)
 	t.recent.add(t.frames, arrival-m, recentSpan)
 	t.frames++
@@ -210,7 +221,7 @@ func (t *Track) learn(arrival int64) {
 func (t *Track) source(m int64) (source, bool) {
 	c, r := &t.lines[captures], &t.lines[reports]
 	switch {
-	case c.n > 0 && (r.n == 0 || m-c.newest() <= captureAge):
+	case c.n > 0 && (r.n == 0 || m-c.start <= captureAge):
 		return captures, true
 	case r.n > 0:
 		return reports, true
@@ -225,7 +236,7 @@ func (t *Track) target(m int64) int64 {
 	s, ok := t.source(m)
 	if !ok {
 		t.from = sources
-		return t.delay.value()
+		return t.arrivals()
 	}
 	base := t.clock.walls[s].offset(t.clock.now)
 	if t.from == s {
@@ -233,6 +244,16 @@ func (t *Track) target(m int64) int64 {
 	}
 	t.from, t.base = s, base
 	return t.lines[s].value(m) + base
+}
+
+// arrivals gives the same from the arrivals only. Audio counts from its usual
+// lateness, as a browser's reports do; of video, the least is nearest to the
+// capture.
+func (t *Track) arrivals() int64 {
+	if t.audio {
+		return t.delay.value() + t.meanLate
+	}
+	return t.delay.value()
 }
 
 // Pop gives the next frame with its place, once it is decided. It returns

@@ -1,0 +1,128 @@
+package timeline
+
+import (
+	"testing"
+	"time"
+)
+
+const sec = time.Second
+
+func at(from, to time.Duration) span { return span{from, to} }
+
+// limits are what figures may be at most; zero is not checked.
+type limits struct{ median, p95, max, drift, step, first time.Duration }
+
+func (l limits) check(t *testing.T, f figures) {
+	t.Helper()
+	for _, c := range []struct {
+		what      string
+		got, most time.Duration
+	}{
+		{"median", f.median.Abs(), l.median}, {"95 %", f.p95, l.p95}, {"largest", f.max, l.max},
+		{"drift per minute", f.drift, l.drift}, {"step", f.step, l.step}, {"first second", f.first, l.first},
+	} {
+		if c.most > 0 && c.got > c.most {
+			t.Errorf("%s: %v, want at most %v", c.what, c.got, c.most)
+		}
+	}
+}
+
+// TestSync plays calls and measures how far sound and picture that were made in
+// the same instant are apart in the recording.
+func TestSync(t *testing.T) {
+	usual := limits{median: 25 * ms, p95: 10 * ms, max: 20 * ms}
+	pauses := []span{at(5*sec, 9*sec), at(20*sec, 20*sec+500*ms), at(30*sec, 50*sec)}
+	stalls := []span{at(5*sec, 7*sec), at(20*sec, 20*sec+400*ms), at(30*sec, 31*sec)}
+	for _, c := range []struct {
+		name string
+		edit func(*scene)
+		want limits
+	}{
+		{"a browser nearby, without a step at the first report", func(s *scene) { *s = loopback(0) },
+			limits{median: 25 * ms, p95: 5 * ms, max: 8 * ms, drift: 5 * ms, step: 5 * ms}},
+		{"a browser nearby with a slow encoder", func(s *scene) { *s = loopback(0); s.encode = 60 * ms }, usual},
+		{"a browser nearby, reports ±8 ms", func(s *scene) { *s = loopback(0); s.reportNoise = 8 * ms }, usual},
+		{"a browser far away", func(s *scene) {}, usual},
+		{"capture times", func(s *scene) { s.captureTimes = true }, limits{median: ms, p95: ms, max: ms, first: 2 * ms}},
+		{"capture times, audio +500 ppm", func(s *scene) { s.captureTimes, s.audioSkew = true, 500 }, limits{median: 3 * ms, p95: 5 * ms, max: 5 * ms}},
+		{"reports ±10 ms", func(s *scene) { s.reportNoise = 10 * ms }, limits{median: 25 * ms, p95: 15 * ms, max: 20 * ms}},
+		{"encoder up to 120 ms", func(s *scene) { s.encode = 120 * ms }, limits{median: 25 * ms, p95: 10 * ms}},
+		{"jitter up to 100 ms", func(s *scene) { s.jitter = 50 * ms }, limits{median: 25 * ms, p95: 20 * ms}},
+		{"audio clock +500 ppm", func(s *scene) { s.audioSkew = 500 }, usual},
+		{"audio clock -500 ppm", func(s *scene) { s.audioSkew = -500 }, usual},
+		{"audio -500, video +500 ppm", func(s *scene) { s.audioSkew, s.videoSkew = -500, 500 }, limits{median: 25 * ms, p95: 12 * ms, max: 20 * ms}},
+		{"wall and video +500, audio -500 ppm, 10 min", func(s *scene) {
+			s.wallSkew, s.videoSkew, s.audioSkew, s.length = 500, 500, -500, 600*sec
+		}, limits{median: 25 * ms, p95: 12 * ms, max: 25 * ms}},
+		{"no reports at all", func(s *scene) { s.videoReports, s.audioReports = 0, 0 }, usual},
+		{"no reports, audio -500, video +500 ppm", func(s *scene) {
+			s.videoReports, s.audioReports, s.videoSkew, s.audioSkew = 0, 0, 500, -500
+		}, usual},
+		{"no audio reports", func(s *scene) { s.audioReports = 0 }, usual},
+		{"timestamps stand still", func(s *scene) { s.pauses = pauses }, usual},
+		{"timestamps stand still, no reports meanwhile", func(s *scene) { s.pauses, s.silentPause = pauses, true }, usual},
+		{"timestamps stand still, no reports ever", func(s *scene) { s.pauses, s.videoReports, s.audioReports = pauses, 0, 0 }, usual},
+		{"timestamps stand still, capture times", func(s *scene) { s.pauses, s.captureTimes = pauses, true }, limits{median: ms, p95: ms, max: ms}},
+		{"timestamps stand still before the first audio report", func(s *scene) { s.pauses = []span{at(sec, 3*sec)} }, usual},
+		{"timestamps stand still for 60 s", func(s *scene) { s.pauses, s.length = []span{at(15*sec, 75*sec)}, 120*sec }, usual},
+		{"timestamps stand still while the camera is off", func(s *scene) {
+			s.pauses, s.cameraOff = []span{at(5*sec, 15*sec)}, []span{at(5*sec, 15*sec)}
+		}, usual},
+		{"network stalls, then bursts", func(s *scene) { s.stalls = stalls }, usual},
+		{"network stalls, drains at 3 times the rate", func(s *scene) { s.stalls, s.drain = stalls, 3 }, usual},
+		{"network stalls, drains at 1.2 times the rate", func(s *scene) { s.stalls, s.drain = stalls, 1.2 }, usual},
+		{"network stalls before the first report", func(s *scene) { s.stalls = []span{at(sec, 3*sec)} }, usual},
+		{"a stall and a pause", func(s *scene) { s.stalls, s.pauses = []span{at(10*sec, 11*sec)}, []span{at(20*sec, 21*sec)} }, usual},
+		{"discontinuous transmission", func(s *scene) { s.dtx = []span{at(5*sec, 9*sec), at(20*sec, 50*sec)} }, usual},
+		{"camera off and on", func(s *scene) { s.cameraOff = []span{at(5*sec, 9*sec), at(20*sec, 40*sec)} }, usual},
+		{"5 % of the frames recovered", func(s *scene) { s.recovered = 0.05 }, usual},
+		{"20 % of the frames recovered", func(s *scene) { s.recovered = 0.2 }, usual},
+		{"the path gets longer by 150 ms, and shorter", func(s *scene) { s.delays = []detour{{at(10*sec, 40*sec), 150 * ms}} }, usual},
+		{"the path is longer at first", func(s *scene) { s.delays = []detour{{at(0, 3*sec), 200 * ms}} }, usual},
+		{"the wall clock steps", func(s *scene) {
+			s.steps = []step{{10 * sec, time.Hour}, {20 * sec, -20 * 365 * 24 * time.Hour}, {30 * sec, 400 * ms}, {40 * sec, -2 * sec}}
+		}, usual},
+		{"a third of the reports is garbage", func(s *scene) { s.garbage = 0.3 }, usual},
+		{"senders restart", func(s *scene) { s.restarts = []time.Duration{10 * sec, 30 * sec} }, usual},
+		{"video starts after 30 s", func(s *scene) { s.videoStart = 30 * sec }, usual},
+		{"audio starts after 30 s", func(s *scene) { s.audioStart = 30 * sec }, usual},
+		{"audio starts after 5 min", func(s *scene) { s.audioStart, s.length = 300*sec, 360*sec }, usual},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := chromium(0)
+			c.edit(&s)
+			c.want.check(t, play(t, 10, s))
+		})
+	}
+}
+
+// TestSyncForADay: clocks that are off by all that is allowed leave no drift.
+func TestSyncForADay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a day takes some seconds")
+	}
+	for _, ppm := range []int64{500, -500, 200} {
+		s := chromium(uint64(ppm))
+		s.length = 24 * time.Hour
+		s.audioFrame, s.videoFrame = 60*ms, 400*ms
+		s.wallSkew, s.videoSkew, s.audioSkew = ppm, ppm, -ppm
+		for h := range 23 {
+			from := time.Duration(h)*time.Hour + 17*time.Minute
+			s.pauses = append(s.pauses, at(from, from+30*sec))
+			s.cameraOff = append(s.cameraOff, at(from+5*time.Minute, from+7*time.Minute))
+		}
+		m := newSimulation(t, s)
+		m.run()
+		minute := 0
+		for m.skew[minute].at < 90*sec {
+			minute++
+		}
+		f := measure(m.skew[minute:])
+		f.log(t)
+		t.Logf("%d frames, video %v to %v after its capture", m.frames, m.low, m.high)
+		limits{median: 25 * ms, p95: 10 * ms, max: 20 * ms, drift: 10 * ms / (24 * 60)}.check(t, f)
+		if m.high-m.low > 80*ms {
+			t.Errorf("video left the arrival clock: %v to %v after its capture", m.low, m.high)
+		}
+	}
+}
