@@ -81,7 +81,12 @@ func File(tb testing.TB, name string) []byte {
 // start time counts from the Unix epoch.
 func Read(tb testing.TB, name string) []Datagram {
 	tb.Helper()
-	b := File(tb, name)
+	return Decode(tb, name, File(tb, name))
+}
+
+// Decode is Read of a capture that was read already; name is for messages.
+func Decode(tb testing.TB, name string, b []byte) []Datagram {
+	tb.Helper()
 	var d []Datagram
 	var err error
 	switch {

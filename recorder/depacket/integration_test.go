@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/roomtape/roomtape/media"
@@ -18,6 +19,12 @@ import (
 // decode writes frames as IVF and lets ffmpeg decode them, which must print
 // nothing. It gives how many pictures came out.
 func decode(t *testing.T, codec media.Codec, frames []Frame) int {
+	t.Helper()
+	return len(decodeSums(t, codec, frames))
+}
+
+// decodeSums gives the checksum of each picture that is decoded.
+func decodeSums(t *testing.T, codec media.Codec, frames []Frame) (sums []string) {
 	t.Helper()
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
 		t.Skip("ffmpeg is not on this machine")
@@ -41,20 +48,20 @@ func decode(t *testing.T, codec media.Codec, frames []Frame) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ffmpeg", "-v", "error", "-i", path, "-fps_mode", "passthrough", "-f", "framemd5", "-")
+	cmd := exec.Command("ffmpeg", "-v", "error", "-i", path,
+		"-fps_mode", "passthrough", "-autoscale", "0", "-f", "framemd5", "-")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil || errs.Len() > 0 {
 		t.Errorf("ffmpeg: %v\n%s", err, &errs)
 	}
-	n := 0
-	for _, line := range bytes.Split(out, []byte("\n")) {
-		if len(line) > 0 && line[0] != '#' {
-			n++
+	for _, line := range strings.Split(string(out), "\n") {
+		if fields := strings.Split(line, ","); len(fields) == 6 && line[0] != '#' {
+			sums = append(sums, strings.TrimSpace(fields[5]))
 		}
 	}
-	return n
+	return sums
 }
 
 func TestWhatALossLeavesIsDecodable(t *testing.T) {
@@ -151,5 +158,31 @@ func TestSuperframesAreReadByFFmpeg(t *testing.T) {
 	}
 	if !bytes.Equal(out, bytes.Join(want[:len(want)/2*2], nil)) {
 		t.Error("ffmpeg's split of the superframes is not the frames that were sent")
+	}
+}
+
+// TestHidingLayersChangesNoPicture decodes what Chromium sent of two spatial
+// layers, layer by layer, and compares with what our superframes decode to.
+func TestHidingLayersChangesNoPicture(t *testing.T) {
+	var layers []Frame
+	var tops []int
+	for _, picture := range layersSent(t, chromiumLayers(t)) {
+		for _, layer := range picture {
+			layers = append(layers, Frame{Data: layer, Timestamp: uint32(3000 * len(layers)), Width: 320, Height: 180})
+		}
+		tops = append(tops, len(layers)-1)
+	}
+	want := decodeSums(t, media.VP9, layers)
+	if len(want) != len(layers) {
+		t.Fatalf("%d layers decoded, want %d", len(want), len(layers))
+	}
+	got := decodeSums(t, media.VP9, run(t, mustNew(t, media.VP9), chromiumLayers(t)))
+	if len(got) != len(tops) {
+		t.Fatalf("%d pictures shown, want %d", len(got), len(tops))
+	}
+	for i, top := range tops {
+		if got[i] != want[top] {
+			t.Errorf("picture %d is not what its top layer decodes to", i)
+		}
 	}
 }

@@ -88,6 +88,13 @@ func hideVP9(dst, frame []byte, h *vp9Header, width int) ([]byte, bool) {
 	return append(w.b, frame[(end+7)/8:]...), true
 }
 
+// canFollowHidden tells whether the frame decodes to the same whether the one
+// before it, of the given size, was shown or not. It would take motion vectors
+// from a shown frame of its own size only.
+func (h *vp9Header) canFollowHidden(before vp9Size) bool {
+	return h.independent || h.width > 0 && h.width != before.width
+}
+
 // bitAppender appends bits, filling up the last byte with zeros.
 type bitAppender struct {
 	b    []byte

@@ -271,16 +271,14 @@ func (v *vp9) describe(f *Frame) bool {
 func (v *vp9) join() {
 	data, out := v.cur.data, v.buffer()
 	slots := v.slots
+	top := v.count - 1
 	for i, end := range v.ends[:v.count] {
 		layer := data[v.starts[i]:end]
 		v.starts[i] = len(out)
 		h := &v.headers[i]
 		size := slots.apply(h)
-		// Motion vectors of a hidden frame are not used to predict those of the
-		// next one, which would take them from a shown frame of its size.
 		hidden := false
-		if next := &v.headers[i+1-(i+1)/v.count]; i+1 < v.count && h.shown && h.refresh >= 0 &&
-			(next.independent || next.width > 0 && next.width != size.width) {
+		if i < top && h.shown && v.headers[i+1].canFollowHidden(size) {
 			out, hidden = hideVP9(out, layer, h, size.width)
 		}
 		if !hidden {
