@@ -23,7 +23,7 @@ const (
 	// DefaultCoalesce is how long a packet waits, at most, for others before
 	// the consumer is woken. Arrival is stamped before that, so a recorder
 	// loses nothing by it, and wake-ups are about half of what receiving costs.
-	DefaultCoalesce = 10 * time.Millisecond
+	DefaultCoalesce = 20 * time.Millisecond
 	// wakeBatch is how many waiting events wake the consumer at once.
 	wakeBatch = 256
 )

@@ -174,7 +174,7 @@ func (b *batchConn) fill() error {
 	switch errno {
 	case 0:
 		b.got = int(n)
-		b.sleepy = b.got >= often
+		b.sleepy = b.got >= often && b.got < batchSize
 		b.stamp()
 		return nil
 	case unix.EAGAIN, unix.EINTR, unix.ECONNREFUSED: // the last tells of some peer's port

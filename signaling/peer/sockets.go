@@ -18,7 +18,7 @@ const receiveBuffer = 4 << 20
 // readEvery is how long packets are let gather in a socket, once they come
 // often. Each of them crosses four goroutines, so waking those for three
 // packets at a time saves more than anything else.
-const readEvery = 10 * time.Millisecond
+const readEvery = 20 * time.Millisecond
 
 // sockets is an ice.UDPMux with one socket for each local address, shared by
 // all connections. A socket per address rather than one for all: a wildcard
