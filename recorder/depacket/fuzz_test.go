@@ -1,6 +1,7 @@
 package depacket
 
 import (
+	"bytes"
 	"os"
 	"testing"
 	"time"
@@ -62,8 +63,9 @@ func pushFuzzed(t testing.TB, codec media.Codec, in []byte) {
 
 func checkFrame(t testing.TB, codec media.Codec, f Frame) {
 	t.Helper()
-	// The index of a superframe comes on top: at most 2 + 8×4 bytes.
-	if len(f.Data) == 0 || len(f.Data) > fuzzMaxFrame+34 {
+	// What makes a superframe comes on top: an index of at most 2 + 8×4 bytes,
+	// and one for each layer that is hidden.
+	if len(f.Data) == 0 || len(f.Data) > fuzzMaxFrame+34+7 {
 		t.Fatalf("frame of %d bytes", len(f.Data))
 	}
 	if f.Packets < 1 || f.LostPackets < 0 || f.DroppedFrames < 0 {
@@ -185,7 +187,45 @@ func FuzzVP8(f *testing.F) {
 
 func FuzzVP9(f *testing.F) {
 	addSeeds(f, media.VP9)
+	p := chromiumLayers(f)
+	f.Add(encode(p, len(p)))
 	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.VP9, in) })
+}
+
+// FuzzHide checks that a frame that is hidden says the same as before, but for
+// being shown.
+func FuzzHide(f *testing.F) {
+	for _, picture := range layersSent(f, chromiumLayers(f)) {
+		for _, layer := range picture {
+			f.Add(layer, uint16(320))
+		}
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, width uint16) {
+		var was, is vp9Header
+		if !parseVP9Header(frame, &was) || !was.shown || was.contextBit == 0 {
+			return
+		}
+		hidden, ok := hideVP9([]byte("before"), frame, &was, int(width))
+		if !ok {
+			return
+		}
+		hidden = hidden[len("before"):]
+		if !parseVP9Header(hidden, &is) {
+			t.Fatal("the hidden frame has no valid header")
+		}
+		before, _ := vp9HeaderEnd(frame, &was, int(width))
+		if !was.key {
+			was.contextBit++
+		}
+		was.shown = false
+		if is != was {
+			t.Fatalf("hidden frame %+v, want %+v", is, was)
+		}
+		after, ok := vp9HeaderEnd(hidden, &is, int(width))
+		if !ok || !bytes.Equal(frame[(before+7)/8:], hidden[(after+7)/8:]) {
+			t.Fatal("what follows the header is not the same")
+		}
+	})
 }
 
 func FuzzOpus(f *testing.F) {

@@ -10,7 +10,7 @@ import (
 )
 
 // chromiumLayers gives packets that Chromium sent of two spatial layers.
-func chromiumLayers(t *testing.T) []*media.Packet {
+func chromiumLayers(t testing.TB) []*media.Packet {
 	t.Helper()
 	const path = "testdata/vp9_l2t3_key.rtpdump"
 	b, err := os.ReadFile(path)
@@ -30,7 +30,7 @@ func chromiumLayers(t *testing.T) []*media.Packet {
 
 // layersSent gives the layer frames in packets as they were sent, picture by
 // picture.
-func layersSent(t *testing.T, packets []*media.Packet) (pictures [][][]byte) {
+func layersSent(t testing.TB, packets []*media.Packet) (pictures [][][]byte) {
 	t.Helper()
 	var ts uint32
 	for _, p := range packets {
