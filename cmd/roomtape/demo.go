@@ -110,18 +110,10 @@ func recordDemo(ctx context.Context, out string, duration time.Duration, std std
 	address := rooms.url("ws") + "/ws/" + demoRoom
 	log.Info("a room is open", "url", address, "participants", demoPeople, "duration", duration)
 
-	for _, id := range demoPeople {
-		clip, err := readClip(id)
-		if err != nil {
-			return nil, err
-		}
-		peer, err := synthetic.Join(ctx, synthetic.Config{
-			URL: address, Room: demoRoom, PeerID: id, Clip: clip, Loopback: true, Logger: quiet.logger(std.err),
-		})
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = peer.Close() }() // it has nothing to lose
+	leave, err := letIn(ctx, address, quiet.logger(std.err))
+	defer leave()
+	if err != nil {
+		return nil, err
 	}
 
 	o := recordOptions{
@@ -133,6 +125,31 @@ func recordDemo(ctx context.Context, out string, duration time.Duration, std std
 		return nil, err
 	}
 	return recordRoom(ctx, o, std, log)
+}
+
+// letIn lets the participants into the room. The caller must call leave, also
+// after an error.
+func letIn(ctx context.Context, address string, log *slog.Logger) (leave func(), err error) {
+	var peers []*synthetic.Peer
+	leave = func() {
+		for _, p := range peers {
+			_ = p.Close() // it has nothing to lose
+		}
+	}
+	for _, id := range demoPeople {
+		clip, err := readClip(id)
+		if err != nil {
+			return leave, err
+		}
+		p, err := synthetic.Join(ctx, synthetic.Config{
+			URL: address, Room: demoRoom, PeerID: id, Clip: clip, Loopback: true, Logger: log,
+		})
+		if err != nil {
+			return leave, err
+		}
+		peers = append(peers, p)
+	}
+	return leave, nil
 }
 
 // readClip reads one of the embedded clips.

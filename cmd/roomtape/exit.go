@@ -48,18 +48,18 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// errorList is several errors that get a line each.
-type errorList []error
+// separateErrors is several errors that get a line each.
+type separateErrors []error
 
-func (l errorList) Error() string {
+func (l separateErrors) Error() string {
 	return joined(l, error.Error)
 }
 
-func (l errorList) Unwrap() []error { return l }
+func (l separateErrors) Unwrap() []error { return l }
 
 // listErrors gives those of errs that are errors: nil when there is none.
 func listErrors(errs ...error) error {
-	l := slices.DeleteFunc(errorList(errs), func(err error) bool { return err == nil })
+	l := slices.DeleteFunc(separateErrors(errs), func(err error) bool { return err == nil })
 	if len(l) == 0 {
 		return nil
 	}
@@ -68,7 +68,7 @@ func listErrors(errs ...error) error {
 
 // eachError gives the errors of a list, or err alone when it is none.
 func eachError(err error) []error {
-	var l errorList
+	var l separateErrors
 	switch {
 	case err == nil:
 		return nil

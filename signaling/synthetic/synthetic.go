@@ -77,7 +77,7 @@ func Join(ctx context.Context, cfg Config) (*Peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("synthetic: configuring WebRTC: %w", err)
 	}
-	socket, _, err := websocket.Dial(ctx, cfg.URL, nil) //nolint:bodyclose // coder/websocket: never needed
+	socket, _, err := websocket.Dial(ctx, cfg.URL, nil)
 	if err != nil {
 		return nil, fmt.Errorf("synthetic: %w: %w", signaling.ErrJoin, err)
 	}
