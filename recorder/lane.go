@@ -28,10 +28,17 @@ type lane struct {
 	gaps             []gap
 	sizes            []size
 
-	// written is the file time of the frame that was written last, last how
-	// long that frame lasts.
-	written, last time.Duration
-	n             counts
+	// progress is what the muxer has taken, safe what it has written.
+	progress, safe progress
+	n              counts
+}
+
+// progress is how far a lane has got.
+type progress struct {
+	// at is the file time of the latest frame, last how long it lasts.
+	at, last time.Duration
+	// packets made up the frames, of which key are keyframes.
+	packets, frames, key int64
 }
 
 // gap and size are the manifest's Gap and Size on the session's clock.
@@ -108,16 +115,31 @@ func (l *lane) gap(g gap) {
 	last.merged++
 }
 
-// count notes that h was written at l.written.
-func (l *lane) count(h *held, step time.Duration) {
-	l.n.written += int64(h.packets)
-	l.n.frames++
+// count notes that the muxer has taken h.
+func (l *lane) count(h *held) {
+	p := &l.progress
+	p.packets += int64(h.packets)
+	p.frames++
 	if h.frame.Key {
-		l.n.key++
+		p.key++
 	}
-	if l.last = h.frame.Duration; l.last == 0 {
-		l.last = step
+	if p.last = h.frame.Duration; p.last == 0 {
+		p.last = h.frame.Time - p.at
 	}
+	p.at = h.frame.Time
+}
+
+// rollback notes that the chunk that was being built will never be written.
+func (l *lane) rollback() {
+	l.n.discarded[reasonStorage] += l.progress.packets - l.safe.packets
+	l.progress = l.safe
+}
+
+// total gives all counts of the lane.
+func (l *lane) total() counts {
+	n := l.n
+	n.written, n.frames, n.key = l.progress.packets, l.progress.frames, l.progress.key
+	return n
 }
 
 // discard gives a frame back that could not be stored.

@@ -142,6 +142,7 @@ func (r *recording) pump(now time.Time, all bool) {
 	}
 	if r.err == nil && (r.fresh || reached(r.unflushed, now.Add(-r.s.flushAge))) {
 		r.flush()
+		r.sync(FsyncChunk)
 	}
 }
 
@@ -299,9 +300,7 @@ func (r *recording) write(l *lane) {
 		}
 	}
 	h := r.order.pop(l)
-	h.frame.Time = max(h.frame.Time-r.offset, l.written, 0)
-	step := h.frame.Time - l.written
-	l.written = h.frame.Time
+	h.frame.Time = max(h.frame.Time-r.offset, l.progress.at, 0)
 	before := r.sink.writes
 	err := r.muxer.WriteFrame(l.number, h.frame)
 	if err != nil {
@@ -309,12 +308,16 @@ func (r *recording) write(l *lane) {
 		r.fail(r.s.now, r.storage("writing", err))
 		return
 	}
-	l.count(&h, step)
-	h.from.Recycle(h.frame.Data)
-	if r.sink.writes != before {
-		r.unflushed = time.Time{}
+	if r.sink.writes != before { // the chunk before this frame
+		r.written()
 		r.sync(FsyncChunk)
 	}
+	if r.err != nil {
+		l.discard(h)
+		return
+	}
+	l.count(&h)
+	h.from.Recycle(h.frame.Data)
 	r.unflushed = earliest(r.unflushed, h.entered)
 }
 
@@ -340,24 +343,29 @@ func (r *recording) expel(l *lane, err error) {
 
 // flush ends the chunk.
 func (r *recording) flush() {
-	if r.muxer == nil {
+	if r.muxer == nil || r.err != nil {
 		return
 	}
-	before := r.sink.writes
-	r.unflushed, r.fresh = time.Time{}, false
 	if err := r.muxer.Flush(); err != nil {
 		r.fail(r.s.now, r.storage("writing", err))
 		return
 	}
-	if r.sink.writes != before {
-		r.sync(FsyncChunk)
+	r.fresh = false
+	r.written()
+}
+
+// written notes that the file holds all that the muxer has taken.
+func (r *recording) written() {
+	r.unflushed = time.Time{}
+	for _, l := range r.order.lanes {
+		l.safe = l.progress
 	}
 }
 
 // sync makes what was written survive a power cut, if the policy is at least as
 // strict as p.
 func (r *recording) sync(p Fsync) {
-	if r.s.cfg.Fsync > p {
+	if r.s.cfg.Fsync > p || r.err != nil || r.file == nil {
 		return
 	}
 	if err := r.file.Sync(); err != nil {
@@ -429,12 +437,14 @@ func (r *recording) close(now time.Time) {
 	}
 	if r.err == nil {
 		r.pump(now, true)
+		r.flush()
 	}
 	if r.closed { // by an error on the way
 		return
 	}
 	r.closed = true
 	for _, l := range r.order.lanes {
+		l.rollback()
 		for l.queue.len() > 0 {
 			l.discard(r.order.pop(l))
 		}
@@ -475,7 +485,7 @@ func (r *recording) duration() time.Duration {
 	var d time.Duration
 	for _, l := range r.order.lanes {
 		if l.number > 0 {
-			d = max(d, l.written+l.last)
+			d = max(d, l.progress.at+l.progress.last)
 		}
 	}
 	return d

@@ -197,5 +197,5 @@ func (r *recording) counts(l *lane) counts {
 			return t.current()
 		}
 	}
-	return l.n
+	return l.total()
 }

@@ -21,6 +21,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -266,10 +267,10 @@ func (s *Session) failed(r *recording, err error) {
 		return
 	}
 	s.log.Error("recording failed", "participant", r.who.id, "error", err)
-	if errors.Is(err, ErrStorage) && s.storage == nil {
-		s.storage = err
-	} else if s.internal == nil {
-		s.internal = err
+	if errors.Is(err, ErrStorage) {
+		s.storage = cmp.Or(s.storage, err)
+	} else {
+		s.internal = cmp.Or(s.internal, err)
 	}
 	s.soon(manifestUrgent)
 	s.wake(s.now)

@@ -113,8 +113,8 @@ func (t *track) snapshot(period time.Duration) TrackStatus {
 		ts.Loss = float64(stats.Lost) / float64(sent)
 	}
 	if l := t.lane; l != nil {
-		ts.Frames = l.n.frames
-		ts.Recorded = l.written + l.last
+		ts.Frames = l.progress.frames
+		ts.Recorded = l.progress.at + l.progress.last
 	}
 	return ts
 }

@@ -349,7 +349,8 @@ func (t *track) totals() counts {
 func (t *track) current() counts {
 	n := t.totals()
 	n.add(&t.counted, -1)
-	n.add(&t.lane.n, 1)
+	lane := t.lane.total()
+	n.add(&lane, 1)
 	return n
 }
 
@@ -363,7 +364,8 @@ func (t *track) settle() {
 	n.add(&t.counted, -1)
 	t.counted.add(&n, 1)
 	t.lane.n.add(&n, 1)
-	open := t.lane.n.pending() - t.lane.queued()
+	n = t.lane.total()
+	open := n.pending() - t.lane.queued()
 	t.lane.n.received -= open
 	t.counted.received -= open
 }
