@@ -111,13 +111,13 @@ func (w *wall) nanos(ntp uint64) int64 { return ntpSince(ntp, w.ref) - w.skip }
 func (w *wall) start(ntp uint64, arrival int64) {
 	w.known, w.ref = true, ntp
 	w.since, w.moved = arrival, arrival
-	w.delay.add(0, arrival, wallSpan)
+	w.delay.add(0, arrival, wallSpan, true)
 	w.applied = arrival
 }
 
 // observe notes that what was stamped at wall time at has arrived.
 func (w *wall) observe(at, arrival int64) {
-	w.delay.add(at, arrival-at, wallSpan)
+	w.delay.add(at, arrival-at, wallSpan, true)
 }
 
 // offset gives what must be added to wall time to get session time. It follows

@@ -27,13 +27,19 @@
 //
 // and, as long as a track has no sample, the least of (arrival - media time).
 // The second term moves slowly and moves all tracks alike; the first is fitted
-// to up to 32 samples, with outliers clipped. So the skew of any of the clocks
-// is followed without a lag, and noise is averaged out.
+// to some minutes of samples, with outliers clipped, and with a slope that is
+// believed as far as it stands out of their noise. So the skew of any of the
+// clocks is followed without a lag, and noise is averaged out. A browser reports
+// about the audio frame that it sent last, so its report is as early or late as
+// that frame was; where taking that out makes reports agree better, it is done.
+//
+// The least of a delay rises by at most 1500 ppm: what rises faster is a queue in
+// the network, not a clock.
 //
 // The offset is slewed: by at most 20 ms per second of audio and 40 ms of video,
 // or half of the error per second if that is more, up to 250 ms. Only a track
 // that is placed more than 250 ms too early is moved at once, which leaves a
-// gap, and one that pauses is placed anew after the pause.
+// gap, and one that sends nothing for 500 ms or more is placed anew after that.
 //
 // # Pauses, bursts, jumps
 //
@@ -41,7 +47,8 @@
 // frame after that looks like one that the network held up. Audio frames are
 // therefore held, when one comes more than 250 ms late all of a sudden, until it
 // shows: after a burst the delay comes down, after a pause it stays. What other
-// tracks of the connection did meanwhile helps. A decision that turns out to be
+// tracks of the connection did meanwhile helps. The first frames of a track are
+// held for 100 ms, so that the least late of them gives their place. A decision that turns out to be
 // wrong is taken back, at the latest by the next report or capture time.
 //
 // A timestamp that jumps, or a sender that restarts, is placed by arrival. A

@@ -203,8 +203,8 @@ func (t *Track) learn(arrival int64) {
 	if t.lastLate < evenLimit {
 		t.meanLate += (t.lastLate - t.meanLate) / min(t.frames+1, lateMean)
 	}
-	t.delay.add(m, arrival-m, delaySpan)
-	t.recent.add(t.frames, arrival-m, recentSpan)
+	t.delay.add(m, arrival-m, delaySpan, true)
+	t.recent.add(t.frames, arrival-m, recentSpan, false)
 	t.frames++
 	switch {
 	case late < onTimeLimit:

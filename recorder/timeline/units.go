@@ -46,6 +46,11 @@ func abs(v int64) int64 {
 	return v
 }
 
+// maxRise is how much a floor may rise from span to span, as a divisor of the
+// span: 1500 ppm, more than the skew of any clock. What rises faster is a queue,
+// which may last for minutes and says nothing about the clocks.
+const maxRise = 667
+
 // floor is a minimum over a sliding window: of the last one to two spans of its
 // axis. Values must be added with a position that does not depend on how long
 // nothing came, so that a pause does not make it forget.
@@ -56,12 +61,16 @@ type floor struct {
 	older     bool // prev is set
 }
 
-// add takes the value v at position at of the axis.
-func (f *floor) add(at, v, span int64) {
+// add takes the value v at position at of the axis. With slow set, axis and
+// values are in ns, and the floor does not rise faster than clocks drift.
+func (f *floor) add(at, v, span int64, slow bool) {
 	switch {
 	case f.n == 0:
 		f.cur, f.start = v, at
 	case at-f.start >= span:
+		if f.older && slow {
+			f.cur = min(f.cur, f.prev+(at-f.start)/maxRise)
+		}
 		f.prev, f.older = f.cur, true
 		f.cur, f.start, f.n = v, at, 0
 	default:
