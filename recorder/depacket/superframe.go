@@ -118,10 +118,10 @@ func vp9HeaderEnd(frame []byte, h *vp9Header, width int) (end int, ok bool) {
 	if !h.resilient {
 		r.read(2) // refresh_frame_context, frame_parallel_decoding_mode
 	}
-	r.read(2)     // frame_context_idx
-	r.read(6 + 3) // loop_filter_level, loop_filter_sharpness
-	// loop_filter_delta_enabled, loop_filter_delta_update
-	if r.flag() && r.flag() {
+	r.read(2)               // frame_context_idx
+	r.read(6 + 3)           // loop_filter_level, loop_filter_sharpness
+	deltas := r.flag()      // loop_filter_delta_enabled
+	if deltas && r.flag() { // loop_filter_delta_update
 		for range 4 + 2 { // references, modes
 			if r.flag() {
 				r.read(6 + 1)

@@ -277,7 +277,7 @@ func (b *Buffer) Pop(now time.Time) (out Popped, ok bool) {
 			b.stats.Popped++
 			return out, true
 		}
-		if b.waits(s) && now.Sub(b.base) < s.noticed+b.maxWait {
+		if b.waits() && now.Sub(b.base) < s.noticed+b.maxWait {
 			return Popped{}, false
 		}
 		b.giveUp()
@@ -287,7 +287,7 @@ func (b *Buffer) Pop(now time.Time) (out Popped, ok bool) {
 
 // waits tells whether the missing packet at next may be waited for, its deadline
 // aside.
-func (b *Buffer) waits(s *slot) bool {
+func (b *Buffer) waits() bool {
 	return !b.flushed && b.next >= b.floor && b.held <= b.maxPackets
 }
 
@@ -325,7 +325,7 @@ func (b *Buffer) Deadline() time.Time {
 	if s.p != nil {
 		return s.p.Arrival
 	}
-	if !b.waits(s) {
+	if !b.waits() {
 		return b.base.Add(s.noticed)
 	}
 	return b.base.Add(s.noticed + max(b.maxWait, 0))

@@ -215,9 +215,9 @@ func compare(t testing.TB, src source, operations int) {
 }
 
 func TestBufferDoesWhatTheModelDoes(t *testing.T) {
-	operations := 1_000_000
+	operations := 200_000
 	if testing.Short() {
-		operations = 100_000
+		operations = 50_000
 	}
 	const run = 20_000
 	for i := range operations / run {
