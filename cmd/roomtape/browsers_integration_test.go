@@ -94,8 +94,8 @@ func TestBrowsersAreRecorded(t *testing.T) {
 	for _, p := range []*browser.Page{alice, bob} {
 		p.Wait(`roomtape.peers.some((p) => p.state === 'connected')`)
 	}
-	began := time.Now()
 	record := start(t, "record", "--out", dir, "--session", "s", room)
+	began := time.Now()
 	bob.Wait(`roomtape.recorders.length === 1`)
 	waitFor(t, "two recordings", 20*time.Second, func() bool { return len(recordings(t, dir)) == 2 })
 	if took := time.Since(began); took > 5*time.Second {

@@ -83,14 +83,15 @@ func openRoom(t *testing.T) string {
 	return r.url("ws") + "/ws/test"
 }
 
-// enter lets a participant into the room, who plays the clip to everyone.
+// enter lets a participant into the room, who plays the clip to those who come
+// later, that is, to the recorder.
 func enter(t *testing.T, url, id, clip string) *synthetic.Peer {
 	t.Helper()
 	c, err := readClip(clip)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := synthetic.Join(t.Context(), synthetic.Config{URL: url, Room: "test", PeerID: id, Clip: c, Loopback: true})
+	p, err := synthetic.Join(t.Context(), synthetic.Config{URL: url, Room: "test", PeerID: id, Clip: c, Reserved: true, Loopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}

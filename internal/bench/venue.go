@@ -37,7 +37,7 @@ func runVenue(ctx context.Context, s settings) error {
 	clip := newClip(s.bitrate)
 	var publishers []*synthetic.Peer
 	for i := range s.publishers {
-		p, err := synthetic.Join(ctx, synthetic.Config{URL: url, Room: room, PeerID: id(i), Clip: clip, Loopback: true})
+		p, err := synthetic.Join(ctx, synthetic.Config{URL: url, Room: room, PeerID: id(i), Clip: clip, Reserved: true, Loopback: true})
 		if err != nil {
 			return fmt.Errorf("publisher %d: %w", i, err)
 		}

@@ -40,6 +40,9 @@ type Config struct {
 	Room, PeerID string
 	// Clip is what the participant plays.
 	Clip *Clip
+	// Reserved participants offer to nobody, and so play to those only who
+	// come later: such participants have no connections among themselves.
+	Reserved bool
 	// Loopback keeps media on the loopback interface.
 	Loopback bool
 	// Logger gets what goes wrong after the join; nil discards it.
@@ -101,7 +104,7 @@ func Join(ctx context.Context, cfg Config) (*Peer, error) {
 	}
 	p.wg.Go(p.read)
 	for _, id := range others {
-		if id != cfg.PeerID {
+		if id != cfg.PeerID && !cfg.Reserved {
 			p.check("offering", id, p.offer(id))
 		}
 	}
