@@ -48,6 +48,7 @@ func (r *Reader) skip(e element) {
 func (r *Reader) uint(e element) (uint64, bool) {
 	if e.size() > 8 {
 		r.fault(e.start, fmt.Sprintf("an integer of %d bytes", e.size()))
+		r.skip(e)
 		return 0, false
 	}
 	r.src.skipTo(e.data)

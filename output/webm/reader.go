@@ -181,6 +181,10 @@ func (r *Reader) topElement(e element) {
 		}
 	case idVoid, idCRC32:
 		r.skip(e)
+	case idCluster, idInfo, idTracks, idSeekHead, idCues, idTags, idChapters, idAttachments:
+		r.fault(e.start, "an element of a segment outside of any")
+		r.inSegment, r.segmentEnd = true, unknownEnd
+		r.segmentElement(e)
 	default:
 		r.resync(e.start)
 	}
