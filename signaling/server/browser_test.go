@@ -5,6 +5,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -157,9 +158,12 @@ func TestTwoPagesMeet(t *testing.T) {
 		}
 		alice.Eval(`roomtape.flashes`, &flashes)
 		for i, f := range flashes[1:] {
-			// The clocks of page and sound tell the same time between them.
+			// A busy machine flashes late, but the beep must be with it.
 			wall, audio := f.Wall-flashes[i].Wall, 1000*(f.Audio-flashes[i].Audio)
-			if wall < 900 || flashes[i].Audio != 0 && (audio-wall > 20 || wall-audio > 20) {
+			if math.Floor(f.Wall/1000) == math.Floor(flashes[i].Wall/1000) {
+				t.Errorf("flash %d is the second in its second", i+1)
+			}
+			if flashes[i].Audio != 0 && math.Abs(audio-wall) > 50 {
 				t.Errorf("flash %d came %.1f ms after the one before, its beep %.1f ms", i+1, wall, audio)
 			}
 		}
@@ -207,7 +211,7 @@ func TestTwoPagesMeet(t *testing.T) {
 	})
 
 	step("taken over by a second page", func() {
-		again := h.open("r", "bob", "pattern")
+		again := h.open("r", "bob", "camera")
 		bob.Wait(`roomtape.state === 'outside' && document.getElementById('door-error').textContent.includes('somewhere else')`)
 		sees(t, alice, "bob")
 		sees(t, again, "alice")

@@ -6,6 +6,7 @@ const BEEP_HZ = 1000;
 const BEEP_SECONDS = 0.06;
 const FLASH_FRAMES = 2; // one may be dropped by an encoder
 const MAX_FLASHES = 3600;
+const LEAD_FRAMES = 120;
 
 // Bars to tell pictures apart by, chosen by their label.
 const BARS = [
@@ -28,7 +29,8 @@ export class Pattern {
   #bars;
   #metronome = null;
   #audio = null;
-  #lead = -Infinity; // audio clock minus the page's, seconds
+  #lead = -Infinity; // audio clock minus the page's, seconds, at its highest
+  #leadBefore = -Infinity;
   #second = 0;
   #white = 0;
   #push;
@@ -88,19 +90,20 @@ export class Pattern {
   }
 
   // The audio clock advances in steps of some milliseconds, whenever a buffer
-  // is filled. Where it stands just after a step, seen over the last seconds,
-  // is its even course: a beep placed by that is never late and never jitters.
+  // is filled. Where it stands just after a step, seen over some seconds, is its
+  // even course: a beep placed by that is never late and hardly jitters. What
+  // was seen longer ago no longer holds, since a busy machine may lose samples.
   #followAudioClock() {
     if (this.#audio?.context.state !== 'running') return;
     const lead = this.#audio.context.currentTime - performance.now() / 1000;
-    this.#lead = Math.max(lead, this.#lead - 2e-6);
-    if (this.#lead - lead > 0.25) this.#lead = lead; // it had been suspended
+    if (this.frame % LEAD_FRAMES === 0) [this.#leadBefore, this.#lead] = [this.#lead, lead];
+    this.#lead = Math.max(this.#lead, lead);
   }
 
   #beep() {
     if (this.#audio?.context.state !== 'running') return null;
     const {context, destination} = this.#audio;
-    const at = performance.now() / 1000 + this.#lead;
+    const at = performance.now() / 1000 + Math.max(this.#lead, this.#leadBefore);
     const tone = new OscillatorNode(context, {frequency: BEEP_HZ});
     const volume = new GainNode(context, {gain: 0.4});
     tone.connect(volume).connect(destination);
