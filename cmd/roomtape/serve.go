@@ -199,7 +199,7 @@ func (r *roomServer) announce(std stdio, asJSON bool) error {
 			WebSocket string `json:"websocket"`
 		}{r.url("http") + "/", r.url("ws") + "/ws/"})
 	}
-	_, err := fmt.Fprintf(std.out, "Talk:    %s/\nRecord:  roomtape record %s/ws/%s\nStop with Ctrl-C.\n",
+	_, err := fmt.Fprintf(std.out, "Talk:    %[1]s/?room=%[3]s\nRecord:  roomtape record %[2]s/ws/%[3]s\n",
 		r.url("http"), r.url("ws"), exampleRoom)
 	return err
 }
