@@ -66,6 +66,8 @@ type Store interface {
 	// Create makes a new file and never replaces one: when name (a relative,
 	// slash-separated path of safe elements, without the ending) is taken, it
 	// is given the suffix -2, -3 and so on. ext is the ending with its dot.
+	// The file may appear only with its first Write, and be gone when it is
+	// empty at its Close; its Name may change until then.
 	Create(name, ext string) (File, error)
 	// WriteFile replaces the file as a whole: after a crash it holds either
 	// what it held before or data.

@@ -2,9 +2,8 @@ package webm
 
 // Element ids with their marker bits (RFC 8794 §5, RFC 9559 §5.1 and §11.2).
 const (
-	idEBML           = 0x1A45DFA3
-	idDocType        = 0x4282
-	idDocTypeVersion = 0x4287
+	idEBML    = 0x1A45DFA3
+	idDocType = 0x4282
 
 	idVoid  = 0xEC
 	idCRC32 = 0xBF
@@ -25,14 +24,9 @@ const (
 
 	idTimestampScale = 0x2AD7B1
 	idDuration       = 0x4489
-	idDateUTC        = 0x4461
-	idMuxingApp      = 0x4D80
-	idWritingApp     = 0x5741
 
 	idTrackEntry      = 0xAE
 	idTrackNumber     = 0xD7
-	idTrackUID        = 0x73C5
-	idTrackType       = 0x83
 	idCodecID         = 0x86
 	idCodecPrivate    = 0x63A2
 	idCodecDelay      = 0x56AA
@@ -43,7 +37,6 @@ const (
 	idPixelHeight     = 0xBA
 	idAudio           = 0xE1
 	idChannels        = 0x9F
-	idSamplingFreq    = 0xB5
 
 	idTimestamp      = 0xE7
 	idSilentTracks   = 0x5854
