@@ -47,9 +47,10 @@
 // frame after that looks like one that the network held up. Audio frames are
 // therefore held, when one comes more than 250 ms late all of a sudden, until it
 // shows: after a burst the delay comes down, after a pause it stays. What other
-// tracks of the connection did meanwhile helps. The first frames of a track are
-// held for 100 ms, so that the least late of them gives their place. A decision that turns out to be
-// wrong is taken back, at the latest by the next report or capture time.
+// tracks of the connection did meanwhile helps. A decision that turns out to be
+// wrong is taken back, at the latest by the next report or capture time. The
+// first frames of a track are held too, for 100 ms, so that the least late of
+// them gives their place.
 //
 // A timestamp that jumps, or a sender that restarts, is placed by arrival. A
 // wall clock that steps is recognised by reports that suddenly disagree with

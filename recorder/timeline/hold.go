@@ -15,7 +15,7 @@ const (
 	// another track shows that the network was not the reason.
 	decideTime  = second / 5
 	decideSoon  = second / 10
-	decideAfter = 3 // frames
+	decideAfter = 4 // frames
 	// delayNoise is how much a delay may come down without being a burst's.
 	delayNoise = 20 * second / 1000
 	// maxHeld bounds the frames that are held.

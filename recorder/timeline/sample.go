@@ -92,11 +92,16 @@ type noise struct {
 // report is read with the frame's lateness against the usual one taken out, if
 // that makes reports agree better. guess is what the arrivals say.
 func (t *Track) even(m, off, guess int64) int64 {
-	if d := m - t.last.media; t.hold.state != running || d < 0 || d > lastFrame || t.frames == 0 || t.lastLate >= evenLimit {
+	late := t.lastLate
+	d := m - t.last.media
+	if d < 0 { // the last frame has overtaken the report
+		late, d = t.prevLate, m-t.prevMedia
+	}
+	if t.hold.state != running || d < 0 || d > lastFrame || t.frames < 2 || late >= evenLimit {
 		return off
 	}
 	n := &t.noise
-	even := off - (t.lastLate - t.meanLate)
+	even := off - (late - t.meanLate)
 	if n.n > 0 {
 		n.raw += abs(off-n.prevRaw) - n.raw/8
 		n.even += abs(even-n.prevEven) - n.even/8

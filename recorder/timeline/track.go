@@ -94,10 +94,12 @@ type Track struct {
 	frames int64
 	// lastLate is how late the last frame was, and meanLate how late frames
 	// usually are.
-	lastLate, meanLate int64
-	noise              noise
-	lines              [sources]line // wall time - media time, by media time
-	early              struct {      // a sender report from before the first frame
+	lastLate, meanLate  int64
+	prevLate, prevMedia int64 // of the frame before: its lateness and media time
+	lastMedia           int64
+	noise               noise
+	lines               [sources]line // wall time - media time, by media time
+	early               struct {      // a sender report from before the first frame
 		report  signaling.SenderReport
 		arrival int64
 		set     bool
@@ -199,7 +201,8 @@ func (t *Track) learn(arrival int64) {
 	if t.frames == 0 {
 		late = 0
 	}
-	t.lastLate = max(late, 0)
+	t.prevLate, t.prevMedia = t.lastLate, t.lastMedia
+	t.lastLate, t.lastMedia = max(late, 0), m
 	if t.lastLate < evenLimit {
 		t.meanLate += (t.lastLate - t.meanLate) / min(t.frames+1, lateMean)
 	}
