@@ -48,7 +48,7 @@ func (s *Session) digest(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	h := sha256.New()
 	for ctx.Err() == nil {
 		_, err := io.CopyN(h, f, hashBlock)

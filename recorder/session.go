@@ -198,8 +198,8 @@ func (s *Session) service() (over bool, err error) {
 		}
 		s.wake(t.due)
 	}
-	for i := 0; i < len(s.recordings); i++ { // serving one may add another
-		if r := s.recordings[i]; !r.closed {
+	for _, r := range s.recordings {
+		if !r.closed {
 			s.wake(r.service(s.now))
 		}
 	}
@@ -290,8 +290,9 @@ func (s *Session) finish(err error) error {
 	for len(s.tracks) > 0 {
 		s.endTrack(s.tracks[0])
 	}
-	for i := 0; i < len(s.recordings); i++ {
-		s.recordings[i].close(s.now)
+	for n := 0; n < len(s.recordings); { // closing one may add another
+		s.recordings[n].close(s.now)
+		n++
 	}
 	for _, p := range s.participants {
 		s.depart(p)

@@ -92,7 +92,7 @@ func TestFilesOfTwoRunsAreIdentical(t *testing.T) {
 		data := m.files["alice.webm"].data
 		if first == nil {
 			first = data
-		} else if string(first) != string(data) {
+		} else if !bytes.Equal(first, data) {
 			t.Error("two runs give different bytes")
 		}
 	}
