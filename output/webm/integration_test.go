@@ -266,6 +266,116 @@ func TestPlayersTakeAStream(t *testing.T) {
 	}
 }
 
+func TestPlayersTakeAFileWhoseClosingWasInterrupted(t *testing.T) {
+	tracks, fs := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8")
+	var h history
+	w := start(t, &h, Config{}, tracks[0].Track, tracks[1].Track)
+	for _, fr := range fs {
+		if err := w.WriteFrame(fr.Track, fr.Frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end(t, w)
+	// After the last chunk, and after the index.
+	for i := len(h.states) - 3; i < len(h.states)-1; i++ {
+		name := filepath.Join(t.TempDir(), "closing.webm")
+		if err := os.WriteFile(name, h.states[i], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := tool(t, "ffmpeg", "-v", "warning", "-i", name, "-map", "0", "-f", "null", "-"); out != "" {
+			t.Errorf("state %d of %d: %s", i, len(h.states), out)
+		}
+		comparePackets(t, name, []media.Track{tracks[0].Track, tracks[1].Track}, fs)
+	}
+}
+
+func TestPlayersSeekByTheIndex(t *testing.T) {
+	tracks, fs := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8")
+	f, w := create(t, "seek.webm")
+	for _, tr := range tracks {
+		if _, err := w.AddTrack(tr.Track); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, fr := range fs {
+		if err := w.WriteFrame(fr.Track, fr.Frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end(t, w)
+	// Keyframes are 1.5 s apart.
+	out := tool(t, "ffprobe", "-v", "warning", "-read_intervals", "3.2%+#1", "-select_streams", "v", "-show_entries", "packet=pts_time,flags", "-of", "csv=p=0", f.Name())
+	if !strings.HasPrefix(out, "3.00") || !strings.Contains(out, ",K") {
+		t.Errorf("seeking to 3.2 s finds %q", out)
+	}
+}
+
+// BenchmarkRemux copies a file of 64 MB by our reader and writer; beside it
+// stands what ffmpeg takes for the same, with its start.
+func BenchmarkRemux(b *testing.B) {
+	dir := b.TempDir()
+	name := filepath.Join(dir, "in.webm")
+	in, err := os.Create(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := start(b, in, Config{}, vp8)
+	frame := media.Frame{Data: append([]byte{0x10, 0, 0, 0x9d, 1, 0x2a, 64, 0, 48, 0}, make([]byte, 4086)...), Key: true}
+	for i := range 16_000 {
+		frame.Time = time.Duration(i) * 33 * time.Millisecond
+		if err := w.WriteFrame(1, frame); err != nil {
+			b.Fatal(err)
+		}
+	}
+	end(b, w)
+	if err := in.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("roomtape", func(b *testing.B) {
+		b.SetBytes(16_000 * 4096)
+		for range b.N {
+			remux(b, name, filepath.Join(dir, "out.webm"))
+		}
+	})
+	b.Run("ffmpeg", func(b *testing.B) {
+		b.SetBytes(16_000 * 4096)
+		for range b.N {
+			out, err := exec.Command("ffmpeg", "-v", "error", "-y", "-i", name, "-c", "copy", filepath.Join(dir, "ff.webm")).CombinedOutput()
+			if err != nil {
+				b.Fatalf("%v\n%s", err, out)
+			}
+		}
+	})
+}
+
+func remux(b *testing.B, from, to string) {
+	in, err := os.Open(from)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer out.Close()
+	r := NewReader(in)
+	w := start(b, out, Config{}, vp8)
+	for {
+		x, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := w.WriteFrame(x.Track, media.Frame{Data: x.Data, Time: x.Time, Key: x.Key}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	end(b, w)
+}
+
 func TestPlayersTakeWhatAFullDiskLeft(t *testing.T) {
 	tracks, fs := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8")
 	for _, limit := range []int{20_000, 100_000, 150_001} {

@@ -296,7 +296,7 @@ func (w *Writer) complete() {
 	}
 	b, err := w.header.finish(cues, end, w.duration())
 	if err != nil {
-		w.fail(err)
+		_ = w.fail(err)
 		return
 	}
 	_ = w.writeAt(b, int64(w.header.segmentSize), "the header's places")
@@ -319,7 +319,7 @@ func (w *Writer) duration() int64 {
 func (w *Writer) truncate() {
 	if t, ok := w.at.(interface{ Truncate(int64) error }); ok {
 		if err := t.Truncate(w.pos); err != nil {
-			w.fail(fmt.Errorf("webm: cutting off a chunk written in part at offset %d: %w", w.pos, err))
+			_ = w.fail(fmt.Errorf("webm: cutting off a chunk written in part at offset %d: %w", w.pos, err))
 		}
 	}
 }
