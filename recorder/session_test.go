@@ -189,3 +189,16 @@ func TestLostRoomIsIncomplete(t *testing.T) {
 		t.Errorf("%d frames, want 75", n)
 	}
 }
+
+func TestEventsFromBeforeTheStartAreNotTakenForLater(t *testing.T) {
+	cfg := config(newMemory())
+	cfg.Start = t0.Add(time.Second)
+	room, _, _ := call("alice", 3*time.Second)
+	s, err := run(t, cfg, room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := s.Manifest(); !m.StartedAt.Equal(t0) || m.Files[0].OffsetMS != 110 {
+		t.Errorf("started at %v, offset %d", m.StartedAt, m.Files[0].OffsetMS)
+	}
+}
