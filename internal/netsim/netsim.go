@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,7 +128,9 @@ func (n *Net) Cleanup(f func()) {
 
 // Host adds a host with an address of its own. It goes to peer.Config.Net or
 // pion's SettingEngine.SetNet.
-func (n *Net) Host() transport.Net {
+func (n *Net) Host() transport.Net { return n.host() }
+
+func (n *Net) host() *host {
 	n.t.Helper()
 	v, err := vnet.NewNet(&vnet.NetConfig{})
 	if err != nil {
@@ -174,7 +177,8 @@ func (n *Net) fate(b []byte) fate {
 // jitter sleeps with a lock held, which stops a bubble's clock.)
 type host struct {
 	*vnet.Net
-	n *Net
+	n    *Net
+	gone atomic.Bool // nothing that it sends arrives any more
 }
 
 func (h *host) ListenPacket(network, address string) (net.PacketConn, error) {
@@ -183,7 +187,7 @@ func (h *host) ListenPacket(network, address string) (net.PacketConn, error) {
 		return nil, err
 	}
 	if u, ok := c.(transport.UDPConn); ok {
-		return &conn{UDPConn: u, n: h.n}, nil
+		return &conn{UDPConn: u, h: h}, nil
 	}
 	return c, nil
 }
@@ -193,16 +197,19 @@ func (h *host) ListenUDP(network string, address *net.UDPAddr) (transport.UDPCon
 	if err != nil {
 		return nil, err
 	}
-	return &conn{UDPConn: c, n: h.n}, nil
+	return &conn{UDPConn: c, h: h}, nil
 }
 
 type conn struct {
 	transport.UDPConn
-	n *Net
+	h *host
 }
 
 func (c *conn) WriteTo(b []byte, to net.Addr) (int, error) {
-	switch c.n.fate(b) {
+	if c.h.gone.Load() {
+		return len(b), nil
+	}
+	switch c.h.n.fate(b) {
 	case lost:
 		return len(b), nil
 	case twice:
@@ -211,7 +218,7 @@ func (c *conn) WriteTo(b []byte, to net.Addr) (int, error) {
 		}
 	case late:
 		held := append([]byte(nil), b...)
-		time.AfterFunc(c.n.cfg.Late, func() { _, _ = c.UDPConn.WriteTo(held, to) })
+		time.AfterFunc(c.h.n.cfg.Late, func() { _, _ = c.UDPConn.WriteTo(held, to) })
 		return len(b), nil
 	}
 	return c.UDPConn.WriteTo(b, to)

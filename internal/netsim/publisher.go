@@ -45,6 +45,7 @@ type Publisher struct {
 	PC *webrtc.PeerConnection
 
 	n    *Net
+	host *host
 	cfg  PublisherConfig
 	stop chan struct{}
 	once sync.Once
@@ -78,7 +79,7 @@ func (n *Net) Publisher(cfg PublisherConfig) *Publisher {
 	if cfg.FrameSize == 0 {
 		cfg.FrameSize = 5000
 	}
-	p := &Publisher{n: n, cfg: cfg, stop: make(chan struct{}), wantKey: true}
+	p := &Publisher{n: n, host: n.host(), cfg: cfg, stop: make(chan struct{}), wantKey: true}
 	if err := p.connect(); err != nil {
 		n.t.Fatal(err)
 	}
@@ -100,7 +101,8 @@ func (p *Publisher) connect() error {
 	}
 	var s webrtc.SettingEngine
 	s.LoggerFactory = Quiet()
-	s.SetNet(p.n.Host())
+	s.SetNet(p.host)
+	s.DisableCloseByDTLS(true) // see Close
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(s))
 	var err error
@@ -258,9 +260,12 @@ func (p *Publisher) Stop() {
 	synctest.Wait()
 }
 
-// Close ends sending and the connection.
+// Close ends sending, leaves the network without a goodbye, and ends the
+// connection. (When pion hears a goodbye, it waits for a timer with a lock held
+// that another goroutine wants, which can stop a bubble's clock for good.)
 func (p *Publisher) Close() {
 	p.Stop()
+	p.host.gone.Store(true)
 	_ = p.PC.GracefulClose() // it is closed either way
 	p.wg.Wait()
 }

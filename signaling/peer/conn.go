@@ -39,8 +39,9 @@ type Conn struct {
 	states     []State // to be told to OnState
 	telling    bool    // a goroutine does it
 	remote     identity
-	described  bool // the remote description is set
-	trickling  bool // our candidates may be told
+	ufrag      string // of our ICE candidates
+	described  bool   // the remote description is set
+	trickling  bool   // our candidates may be told
 	candidates []message.Candidate
 	held       []message.Candidate // ours, until trickling
 	accepted   int                 // remote candidates taken
@@ -255,6 +256,14 @@ func (c *Conn) set(desc message.Description, want webrtc.SDPType) (*sdp.SessionD
 // publish sets a local description and gives it with the candidates that are
 // there at once.
 func (c *Conn) publish(d webrtc.SessionDescription) (message.Description, error) {
+	// Pion's own answer to which fragment is in use must not be asked for by
+	// the candidate's callback: GracefulClose waits for that with the lock held.
+	if _, after, ok := strings.Cut(d.SDP, "a=ice-ufrag:"); ok {
+		ufrag, _, _ := strings.Cut(after, "\r\n")
+		c.mu.Lock()
+		c.ufrag = ufrag
+		c.mu.Unlock()
+	}
 	gathered := webrtc.GatheringCompletePromise(c.pc)
 	if err := c.pc.SetLocalDescription(d); err != nil {
 		return message.Description{}, fmt.Errorf("peer: setting the local description: %w", c.or(err))
@@ -373,15 +382,13 @@ func (c *Conn) trickle(cand *webrtc.ICECandidate) {
 	out := message.Candidate{
 		Candidate: j.Candidate, SDPMid: j.SDPMid, SDPMLineIndex: j.SDPMLineIndex, UsernameFragment: j.UsernameFragment,
 	}
-	if out.UsernameFragment == nil {
-		if p, err := c.pc.SCTP().Transport().ICETransport().GetLocalParameters(); err == nil {
-			out.UsernameFragment = &p.UsernameFragment
-		}
-	}
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return
+	}
+	if ufrag := c.ufrag; out.UsernameFragment == nil && ufrag != "" {
+		out.UsernameFragment = &ufrag
 	}
 	if !c.trickling {
 		c.held = append(c.held, out)

@@ -1,0 +1,353 @@
+package peer_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/internal/netsim"
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/message"
+	"github.com/roomtape/roomtape/signaling/peer"
+)
+
+// witness keeps what a connection tells, and puts VP8 frames together.
+type witness struct {
+	mu       sync.Mutex
+	packets  map[*signaling.Track]map[uint16]*media.Packet
+	next     map[*signaling.Track]uint16
+	started  []*signaling.Track
+	ended    int
+	states   []peer.State
+	messages []string
+}
+
+func (w *witness) options() peer.Options {
+	w.packets = map[*signaling.Track]map[uint16]*media.Packet{}
+	w.next = map[*signaling.Track]uint16{}
+	return peer.Options{
+		Participant: "p", Connection: 1, Sink: w.sink,
+		OnState: func(s peer.State) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.states = append(w.states, s)
+		},
+		OnMessage: func(label string, text []byte) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.messages = append(w.messages, label+": "+string(text))
+		},
+	}
+}
+
+func (w *witness) sink(e signaling.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch e.Kind {
+	case signaling.TrackStarted:
+		w.started = append(w.started, e.Track)
+		w.packets[e.Track] = map[uint16]*media.Packet{}
+	case signaling.TrackEnded:
+		w.ended++
+	case signaling.PacketArrived:
+		w.packets[e.Track][e.Packet.SequenceNumber] = e.Packet
+		next, known := w.next[e.Track]
+		if int16(e.Packet.SequenceNumber-next) < 0 {
+			return
+		}
+		w.next[e.Track] = e.Packet.SequenceNumber + 1
+		if known && e.Packet.SequenceNumber != next {
+			go w.ask(e.Track, next, e.Packet.SequenceNumber)
+		}
+	}
+}
+
+// ask asks for what is missing until it comes.
+func (w *witness) ask(t *signaling.Track, from, to uint16) {
+	for range 10 {
+		var missing []uint16
+		w.mu.Lock()
+		for s := from; s != to; s++ {
+			if w.packets[t][s] == nil {
+				missing = append(missing, s)
+			}
+		}
+		w.mu.Unlock()
+		if missing == nil {
+			return
+		}
+		t.Feedback.Nack(missing)
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+func (w *witness) track(kind media.Kind) *signaling.Track {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := len(w.started) - 1; i >= 0; i-- {
+		if w.started[i].Kind == kind {
+			return w.started[i]
+		}
+	}
+	return nil
+}
+
+// frames gives how many frames of a VP8 track arrived whole, and whether all
+// are as they were sent.
+func (w *witness) frames(t *signaling.Track) (whole int, right bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	frames := map[uint32][]byte{}
+	first, n := w.next[t], 0
+	for w.packets[t][first-1] != nil {
+		first--
+	}
+	for s := first; s != w.next[t]; s++ {
+		p := w.packets[t][s]
+		n++
+		if len(p.Payload) == 0 {
+			continue
+		}
+		var d codecs.VP8Packet
+		b, err := d.Unmarshal(p.Payload)
+		if err != nil {
+			return 0, false
+		}
+		frames[p.Timestamp] = append(frames[p.Timestamp], b...)
+	}
+	right = n == len(w.packets[t])
+	for _, f := range frames {
+		if _, ok := netsim.Number(media.VP8, f); ok {
+			whole++
+		} else {
+			right = false
+		}
+	}
+	return whole, right
+}
+
+func newFactory(n *netsim.Net, cfg peer.Config) *peer.Factory {
+	n.T().Helper()
+	cfg.Net = n.Host()
+	f, err := peer.NewFactory(cfg)
+	if err != nil {
+		n.T().Fatal(err)
+	}
+	n.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			n.T().Error(err)
+		}
+	})
+	return f
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// TestLostPacketsComeAgain: on a bad network, every frame is as it was sent.
+func TestLostPacketsComeAgain(t *testing.T) {
+	netsim.Run(t, netsim.Config{Loss: 0.08, Delay: 30 * time.Millisecond, Duplicate: 0.02, Reorder: 0.02}, func(n *netsim.Net) {
+		t, w := n.T(), &witness{}
+		c := must[*peer.Conn](t)(newFactory(n, peer.Config{}).Connect(w.options()))
+		p := n.Publisher(netsim.PublisherConfig{})
+		if err := c.Accept(p.Answer(must[message.Description](t)(c.Offer()))); err != nil {
+			t.Fatal(err)
+		}
+		p.Start()
+		time.Sleep(20 * time.Second)
+		n.SetLoss(0) // a loss at the very end could not be noticed
+		time.Sleep(time.Second)
+		p.Stop()
+		time.Sleep(3 * time.Second)
+		whole, right := w.frames(w.track(media.Video))
+		if sent := len(p.SentVideo()); !right || whole != sent {
+			t.Errorf("%d of %d frames, right: %v", whole, sent, right)
+		}
+		var again int
+		for _, k := range []media.Kind{media.Audio, media.Video} {
+			tr := w.track(k)
+			for _, pk := range w.packets[tr] {
+				if pk.SSRC != tr.SSRC || tr.Codecs[pk.PayloadType] == media.CodecUnknown {
+					t.Fatalf("packet of %d, payload type %d, on %+v", pk.SSRC, pk.PayloadType, tr)
+				}
+				if pk.Recovered {
+					again++
+				}
+			}
+		}
+		if again < 50 {
+			t.Errorf("%d packets came by RTX", again)
+		}
+	})
+}
+
+// TestPeerRestartsICE: an offer with new credentials on the same connection
+// keeps the tracks; one of another connection is told from it.
+func TestPeerRestartsICE(t *testing.T) {
+	netsim.Run(t, netsim.Config{Delay: 10 * time.Millisecond}, func(n *netsim.Net) {
+		t, w := n.T(), &witness{}
+		c := must[*peer.Conn](t)(newFactory(n, peer.Config{}).Connect(w.options()))
+		p := n.Publisher(netsim.PublisherConfig{})
+		offer := p.Offer()
+		if c.Continues(offer) {
+			t.Error("a first offer continues nothing")
+		}
+		p.Accept(must[message.Description](t)(c.Answer(offer)))
+		p.Start()
+		time.Sleep(2 * time.Second)
+		n.SetDown(true)
+		time.Sleep(6 * time.Second)
+		if c.State() != peer.Disconnected {
+			t.Errorf("state is %v with the network down", c.State())
+		}
+		n.SetDown(false)
+		d := must[webrtc.SessionDescription](t)(p.PC.CreateOffer(&webrtc.OfferOptions{ICERestart: true}))
+		gathered := webrtc.GatheringCompletePromise(p.PC)
+		if err := p.PC.SetLocalDescription(d); err != nil {
+			t.Fatal(err)
+		}
+		<-gathered
+		restart := message.Description{Type: "offer", SDP: p.PC.LocalDescription().SDP}
+		if !c.Continues(restart) {
+			t.Error("the restart is not told as one")
+		}
+		if c.Continues(n.Publisher(netsim.PublisherConfig{}).Offer()) {
+			t.Error("another connection's offer is taken for a restart")
+		}
+		p.Accept(must[message.Description](t)(c.Answer(restart)))
+		time.Sleep(2 * time.Second)
+		before := len(w.packets[w.track(media.Video)])
+		time.Sleep(2 * time.Second)
+		if c.State() != peer.Connected || len(w.started) != 2 || w.ended != 0 {
+			t.Errorf("state %v, %d tracks started, %d ended", c.State(), len(w.started), w.ended)
+		}
+		if after := len(w.packets[w.track(media.Video)]); after < before+100 {
+			t.Errorf("%d packets before, %d after", before, after)
+		}
+	})
+}
+
+// TestStatesAndMessages: the life of a connection, and text both ways.
+func TestStatesAndMessages(t *testing.T) {
+	netsim.Run(t, netsim.Config{}, func(n *netsim.Net) {
+		t, w := n.T(), &witness{}
+		c := must[*peer.Conn](t)(newFactory(n, peer.Config{Only: media.Video}).Connect(w.options()))
+		if err := c.Send(peer.Messages, nil); !errors.Is(err, peer.ErrChannel) {
+			t.Errorf("without a channel: %v", err)
+		}
+		p := n.Publisher(netsim.PublisherConfig{})
+		var heard []string
+		p.PC.OnDataChannel(func(dc *webrtc.DataChannel) {
+			dc.OnMessage(func(m webrtc.DataChannelMessage) { heard = append(heard, dc.Label()+": "+string(m.Data)) })
+			dc.OnOpen(func() { _ = dc.SendText("hello") })
+		})
+		offer := must[message.Description](t)(c.Offer())
+		if strings.Contains(offer.SDP, "m=audio") || strings.Count(offer.SDP, "m=video") != 2 {
+			t.Errorf("offer is %s", offer.SDP)
+		}
+		if err := c.Send(peer.Messages, []byte("early")); err != nil {
+			t.Error(err)
+		}
+		if err := c.Accept(p.Answer(offer)); err != nil {
+			t.Fatal(err)
+		}
+		p.Start()
+		time.Sleep(time.Second)
+		if err := c.Send(peer.Messages, []byte("late")); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if got := fmt.Sprint(heard, w.messages); got != "[messages: early messages: late] [messages: hello]" {
+			t.Errorf("heard %v", got)
+		}
+		if len(w.started) != 1 {
+			t.Errorf("%d tracks", len(w.started))
+		}
+		p.Close()
+		time.Sleep(time.Minute)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if got := fmt.Sprint(w.states); got != "[connecting connected disconnected failed closed]" || w.ended != 1 {
+			t.Errorf("states %v, %d tracks ended", got, w.ended)
+		}
+		if _, err := c.Offer(); !errors.Is(err, peer.ErrClosed) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// TestBadPeersAreRefused: what is no description or candidate gives an error,
+// and the factory's other connections live on.
+func TestBadPeersAreRefused(t *testing.T) {
+	netsim.Run(t, netsim.Config{}, func(n *netsim.Net) {
+		t, w := n.T(), &witness{}
+		f := newFactory(n, peer.Config{})
+		good := must[*peer.Conn](t)(f.Connect(w.options()))
+		p := n.Publisher(netsim.PublisherConfig{})
+		p.Accept(must[message.Description](t)(good.Answer(p.Offer())))
+
+		valid := n.Publisher(netsim.PublisherConfig{}).Offer().SDP
+		for name, d := range map[string]message.Description{
+			"empty":         {Type: "offer"},
+			"wrong type":    {Type: "answer", SDP: valid},
+			"garbage":       {Type: "offer", SDP: "\x00\xff\xfe garbage"},
+			"cut":           {Type: "offer", SDP: valid[:len(valid)/3]},
+			"giant":         {Type: "offer", SDP: valid + strings.Repeat("a=x\r\n", peer.MaxDescription)},
+			"many sections": {Type: "offer", SDP: valid + strings.Repeat("m=audio 9 RTP/AVP 0\r\n", 300)},
+			"no mids":       {Type: "offer", SDP: strings.ReplaceAll(valid, "a=mid:", "a=mud:")},
+			"no ICE":        {Type: "offer", SDP: strings.ReplaceAll(valid, "a=ice-ufrag:", "a=nothing:")},
+			"no keys":       {Type: "offer", SDP: strings.ReplaceAll(valid, "a=fingerprint:", "a=nothing:")},
+		} {
+			c := must[*peer.Conn](t)(f.Connect(peer.Options{}))
+			if _, err := c.Answer(d); !errors.Is(err, peer.ErrDescription) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if err := c.Close(); err != nil {
+				t.Errorf("%s: closing: %v", name, err)
+			}
+		}
+
+		c := must[*peer.Conn](t)(f.Connect(peer.Options{}))
+		must[message.Description](t)(c.Answer(message.Description{Type: "offer", SDP: valid}))
+		for _, bad := range []string{"candidate:", "", "candidate:1 1 udp 1 host.invalid 1 typ host"} {
+			if err := c.AddCandidate(message.Candidate{Candidate: bad}); err != nil {
+				t.Errorf("%q: %v", bad, err)
+			}
+		}
+		for _, bad := range []string{"x", "candidate:1 1 udp", "candidate:1 1 udp 1 10.0.0.1 99999 typ host", strings.Repeat("x", 5000)} {
+			if err := c.AddCandidate(message.Candidate{Candidate: bad}); !errors.Is(err, peer.ErrCandidate) {
+				t.Errorf("%.20q: %v", bad, err)
+			}
+		}
+		early := must[*peer.Conn](t)(f.Connect(peer.Options{}))
+		for i := range peer.MaxCandidates + 1 {
+			err := early.AddCandidate(message.Candidate{Candidate: "candidate:1 1 udp 1 10.0.0.1 1 typ host"})
+			if (err != nil) != (i == peer.MaxCandidates) {
+				t.Errorf("candidate %d: %v", i, err)
+			}
+		}
+
+		p.Start()
+		time.Sleep(time.Second)
+		if len(w.packets[w.track(media.Video)]) < 50 {
+			t.Error("the good connection suffered")
+		}
+	})
+}
