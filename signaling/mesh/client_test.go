@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/pion/ice/v4"
+	"github.com/pion/logging"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
@@ -32,8 +34,7 @@ type client struct {
 	id     string
 	tracks []*webrtc.TrackLocalStaticRTP
 	codecs []media.Codec
-	// whenOpen is told what comes over any data channel; it may be nil.
-	said chan string
+	said   chan string // what comes over any data channel
 
 	ctx    context.Context // done when it leaves
 	cancel context.CancelFunc
@@ -46,12 +47,15 @@ type client struct {
 	early map[string][]webrtc.ICECandidateInit
 	sent  uint64
 	err   error
+	// hangsUp has it end its connection with whoever leaves, as some do.
+	hangsUp bool
 }
 
 var clientAPI = func() *webrtc.API {
 	var s webrtc.SettingEngine
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	s.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard}
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	return webrtc.NewAPI(webrtc.WithSettingEngine(s))
 }()
@@ -192,6 +196,13 @@ func (c *client) handle(ws *websocket.Conn, m message.Message) error {
 	pc := c.pcs[m.From]
 	c.mu.Unlock()
 	switch m.Type {
+	case message.PeerLeft:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if pc := c.pcs[m.PeerID]; pc != nil && c.hangsUp {
+			delete(c.pcs, m.PeerID)
+			return pc.Close()
+		}
 	case message.Offer:
 		pc, err := c.connection(ws, m.From)
 		if err != nil {

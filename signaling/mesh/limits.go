@@ -59,8 +59,9 @@ const (
 	// connection has failed; it doubles with each attempt.
 	OfferBackoff = 1 * time.Second
 	// MaxOffers is how many offers in a row a peer gets without a connection
-	// coming of it.
-	MaxOffers = 4
+	// coming of it that lasts for SteadyTime.
+	MaxOffers  = 4
+	SteadyTime = 30 * time.Second
 	// OfferGap is the shortest time between two offers of one peer that each
 	// get a connection; of those that come faster, the last is answered.
 	OfferGap = 500 * time.Millisecond

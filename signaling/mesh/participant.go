@@ -29,7 +29,7 @@ type participant struct {
 	held      *message.Description
 	heldUntil time.Time
 
-	offers    int       // how often we have offered since a connection worked
+	offers    int       // how often we have offered without lasting success
 	retryAt   time.Time // when we offer anew; zero: not
 	offeredAt time.Time // when they offered last
 }
@@ -56,12 +56,14 @@ type link struct {
 	owner  *participant
 	self   string // our id when it was made
 	state  linkState
-	ours   bool // we made the offer
-	busy   bool // a description of ours is being made
-	said   bool // a description of ours was sent
-	asked  bool // our offer has no answer yet
-	worked bool // it has been connected
-	// gathered are our candidates until our description has been sent.
+	ours   bool      // we made the offer
+	busy   bool      // a description of ours is being made
+	said   bool      // a description of ours was sent
+	asked  bool      // our offer has no answer yet
+	worked bool      // it has been connected
+	since  time.Time // when it was first connected
+	// gathered are our candidates until the description is sent that they
+	// belong to.
 	gathered []message.Candidate
 	// expires is when it is given up: before it has worked, or while it is
 	// disconnected. Zero: it is not.
@@ -175,7 +177,7 @@ func (r *roster) retry(p *participant, now time.Time) {
 // offered is called when p has made an offer.
 func (r *roster) offered(p *participant, offer message.Description, now time.Time) {
 	p.held, p.retryAt = nil, time.Time{}
-	i := slices.IndexFunc(p.links, func(l *link) bool { return l.worked && l.conn.Continues(offer) })
+	i := slices.IndexFunc(p.links, func(l *link) bool { return l.conn.Continues(offer) })
 	if i >= 0 && !p.links[i].busy {
 		r.reply(p.links[i], offer)
 		return
@@ -217,6 +219,7 @@ func (r *roster) described(number int, d message.Description, err error, now tim
 	switch {
 	case err != nil && l.worked:
 		// It goes on as it was.
+		l.gathered = nil
 		r.complain("offer refused", "participant", p.id, "connection", number, "error", printable(err))
 		return
 	case err != nil && l.ours:
@@ -299,7 +302,7 @@ func (r *roster) gathered(number int, c message.Candidate) {
 	l := r.links[number]
 	switch {
 	case l == nil || l.self != r.self:
-	case l.said:
+	case l.said && !l.busy:
 		r.send(message.Message{Type: message.ICECandidate, Target: l.owner.id, Candidate: &c})
 	case len(l.gathered) < maxGathered:
 		l.gathered = append(l.gathered, c)
@@ -321,7 +324,7 @@ func (r *roster) changed(number int, s linkState, now time.Time) {
 		if l.worked {
 			return
 		}
-		l.worked, p.offers = true, 0
+		l.worked, l.since = true, now
 		r.log.Info("connected with participant", "participant", p.id, "connection", number)
 		for _, old := range slices.Clone(p.links) {
 			if old != l {
@@ -352,6 +355,9 @@ func (r *roster) drop(l *link, why string, now time.Time) {
 	delete(r.links, l.number)
 	p.links = slices.DeleteFunc(p.links, func(x *link) bool { return x == l })
 	p.closing++
+	if l.worked && now.Sub(l.since) >= SteadyTime {
+		p.offers = 0
+	}
 	r.closing[l.number] = p
 	r.log.Debug("closing connection", "participant", p.id, "connection", l.number, "reason", why)
 	r.hangUp(l.conn, l.number)

@@ -230,6 +230,7 @@ func (r *Room) arrive(w *welcome, now time.Time) {
 		r.roster.joined(w.peers, now)
 	} else {
 		r.roster.rejoined(w.peers, now)
+		r.tellAgain()
 	}
 	for _, m := range w.early {
 		r.roster.receive(m, now)
@@ -304,6 +305,20 @@ func (r *Room) answer(c conn, number int, offer message.Description) {
 func (r *Room) tellStarted(c *connection, self string) {
 	if r.announce {
 		c.started.Do(func() { c.tell("started", self) })
+	}
+}
+
+// tellAgain tells those who have a connection from before that the recording
+// goes on: the id that they know us by has left.
+func (r *Room) tellAgain() {
+	if !r.announce {
+		return
+	}
+	self := r.roster.self
+	for _, l := range r.roster.links {
+		if c := l.conn.(*connection); l.worked {
+			r.others.Go(func() { c.tell("started", self) })
+		}
 	}
 }
 

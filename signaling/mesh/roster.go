@@ -268,7 +268,8 @@ func (r *roster) receive(m message.Message, now time.Time) {
 }
 
 // gone is called when the server says that a participant has left. A connection
-// that never worked goes at once, one that does stays until it is silent.
+// that still lacks a description goes at once, since they can't send it any
+// more; another stays until it is silent.
 func (r *roster) gone(p *participant, now time.Time) {
 	if !p.present {
 		return
@@ -276,7 +277,7 @@ func (r *roster) gone(p *participant, now time.Time) {
 	p.present, p.goneAt = false, now
 	p.retryAt, p.held = time.Time{}, nil
 	for _, l := range slices.Clone(p.links) {
-		if !l.worked {
+		if !l.said || l.asked {
 			r.drop(l, "participant left", now)
 		}
 	}

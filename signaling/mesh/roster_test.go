@@ -271,9 +271,10 @@ func TestICERestartStaysOnItsConnection(t *testing.T) {
 	s.conns[1].continues = "restart"
 	s.offerFrom("a", "restart")
 	s.offerFrom("a", "restart") // again while the answer is being made
+	s.r.gathered(1, message.Candidate{Candidate: "c2"})
 	s.want("answer 1 restart")
 	s.described(1, "A2")
-	s.want("send a answer A2")
+	s.want("send a answer A2", "send a candidate c2")
 	s.after(OfferGap)
 	s.want("answer 1 restart")
 	s.r.described(1, message.Description{}, errors.New("no"), s.now)
@@ -430,6 +431,7 @@ func TestComingBackWhileHangingUpIsNotLeaving(t *testing.T) {
 
 func TestFailedConnectionIsOfferedAnewABoundedNumberOfTimes(t *testing.T) {
 	s := with(t, "a")
+	s.after(SteadyTime)
 	s.state(1, failed)
 	s.hungUp(1)
 	s.want("hang up 1")
@@ -437,6 +439,7 @@ func TestFailedConnectionIsOfferedAnewABoundedNumberOfTimes(t *testing.T) {
 		s.after(OfferBackoff << MaxOffers)
 		s.described(n, "O")
 		s.answerFrom("a", "A")
+		s.state(n, connected) // for a moment
 		s.state(n, failed)
 		s.hungUp(n)
 		s.want(fmt.Sprintf("connect %d a", n), fmt.Sprint("offer ", n), "send a offer O", fmt.Sprintf("accept %d A", n), fmt.Sprint("hang up ", n))
@@ -495,7 +498,7 @@ func TestRejoinKeepsWhatWorks(t *testing.T) {
 	// To a we were somebody who has left: they hang up, and wait for an offer.
 	s.state(1, closed)
 	s.hungUp(1)
-	s.after(OfferBackoff)
+	s.after(OfferBackoff << 1)
 	s.want("hang up 1", "connect 6 a", "offer 6")
 }
 
