@@ -2,6 +2,11 @@ package peer
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -267,4 +272,138 @@ func TestPacketsArriveByteForByte(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCloseEndsEverything: with real sockets, whichever side ends the call, no
+// goroutine stays.
+func TestCloseEndsEverything(t *testing.T) {
+	before := runtime.NumGoroutine()
+	t.Run("calls", func(t *testing.T) {
+		f := newTestFactory(t, Config{})
+		log := newEventLog()
+		c := connect(t, f, Options{Sink: log.sink})
+		s := newSender(t, webrtc.MimeTypeVP8)
+		s.answer(t, c)
+		s.send(t, 0, 1, 10)
+		log.until(t, "packets", func(e []signaling.Event) bool { return count(e, signaling.PacketArrived) == 10 })
+		start := time.Now()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d > closeWait {
+			t.Errorf("closing took %v", d)
+		}
+		if _, err := c.Offer(); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close, Offer says %v", err)
+		}
+
+		log = newEventLog()
+		c = connect(t, f, Options{Sink: log.sink})
+		s = newSender(t, webrtc.MimeTypeVP8)
+		s.offer(t, c, nil)
+		s.send(t, 0, 1, 10)
+		if err := s.pc.Close(); err != nil { // they say goodbye
+			t.Error(err)
+		}
+		log.until(t, "the end", func(e []signaling.Event) bool { return count(e, signaling.TrackEnded) == 1 })
+		connect(t, f, Options{}) // one that never does anything, for the factory to close
+	})
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; {
+		if time.Now().After(deadline) {
+			var b [1 << 16]byte
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, b[:runtime.Stack(b[:], true)])
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestParseICEServer(t *testing.T) {
+	for in, want := range map[string]ICEServer{
+		"stun:example.org":                            {URL: "stun:example.org:3478"},
+		"stun:[2001:db8::1]:99":                       {URL: "stun:[2001:db8::1]:99"},
+		"stuns:example.org":                           {URL: "stuns:example.org:5349"},
+		"turn:u:p@example.org":                        {"turn:example.org:3478", "u", "p"},
+		"turn:u:p:q%40@example.org:1?transport=tcp":   {"turn:example.org:1?transport=tcp", "u", "p:q@"},
+		"TURNS:1700000000:me@example.org":             {"turns:example.org:5349", "1700000000", "me"},
+		"turn://u:100%25+/=@10.0.0.1?transport=udp":   {"turn:10.0.0.1:3478?transport=udp", "u", "100%+/="},
+		"turn:1700000000%3Ame:secret@host.example:80": {"turn:host.example:80", "1700000000:me", "secret"},
+	} {
+		if got, err := ParseICEServer(in); got != want || err != nil {
+			t.Errorf("%s: %q %q %q, %v", in, got.URL, got.User, got.Password, err)
+		}
+	}
+	for _, in := range []string{
+		"", "example.org", "http://example.org", "stun:", "stun:u:hunter2@example.org", "turn:example.org",
+		"turn:hunter2@example.org", "turn:u:hunter2@", "turn:u:hunter2@example.org:x", "turn:u:hunter2@example.org:70000",
+		"turn:u:hunter2@example.org?transport=sctp", "stun:example.org?transport=udp", "stun:a:b:c", "turn:u:hunter2@a b",
+	} {
+		got, err := ParseICEServer(in)
+		if err == nil {
+			t.Errorf("%q was taken for %+v", in, got)
+		} else if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("the error tells the password: %v", err)
+		}
+	}
+	s := ICEServer{URL: "turn:x", User: "u", Password: "hunter2"}
+	if text := fmt.Sprintf("%v %+v %#v %s", s, s, s, &s); strings.Contains(text, "hunter2") {
+		t.Errorf("printing tells the password: %s", text)
+	}
+}
+
+// TestArrivalsAreTheKernels: a packet is stamped when the kernel got it, not
+// when a goroutine came round to it.
+func TestArrivalsAreTheKernels(t *testing.T) {
+	var a arrivals
+	now := time.Now()
+	packet := func(ssrc uint32, seq uint16) []byte {
+		b := make([]byte, 20)
+		b[0], b[1] = 0x80, 96
+		binary.BigEndian.PutUint16(b[2:], seq)
+		binary.BigEndian.PutUint32(b[8:], ssrc)
+		return b
+	}
+	a.put(packet(7, 9), now.Add(-15*time.Millisecond).UnixNano())
+	a.put(packet(7, 10), now.Add(time.Minute).UnixNano()) // the clock was set back
+	a.put([]byte{0x80}, 1)
+	for _, tt := range []struct {
+		b    []byte
+		want time.Duration
+	}{
+		{packet(7, 9), 15 * time.Millisecond}, {packet(7, 10), 0}, {packet(8, 9), 0}, {nil, 0},
+	} {
+		if got := now.Sub(a.of(tt.b, now)); got != tt.want {
+			t.Errorf("arrived %v ago, want %v", got, tt.want)
+		}
+	}
+}
+
+// FuzzAnswer: no description makes us panic or hang.
+func FuzzAnswer(f *testing.F) {
+	f.Add(remoteHead + remoteAudio + remoteVideo)
+	f.Add("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n" +
+		"a=fingerprint:sha-256 00:11\r\na=setup:actpass\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\n")
+	// Where captures of browsers' offers are at hand, they are seeds too.
+	for _, name := range []string{"chromium_audio_video_sdp.txt", "firefox_audio_video_sdp.txt", "obs_audio_video_sdp.txt"} {
+		if b, err := os.ReadFile("../../../shared/captures/elixir-webrtc-ex_webrtc/test/fixtures/sdp/" + name); err == nil {
+			f.Add(string(b))
+		}
+	}
+	factory, err := NewFactory(Config{Loopback: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = factory.Close() })
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := factory.Connect(Options{Sink: func(signaling.Event) {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := message.Description{Type: "offer", SDP: text}
+		c.Continues(d)
+		_, _ = c.Answer(d)
+		_ = c.AddCandidate(message.Candidate{Candidate: text})
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
