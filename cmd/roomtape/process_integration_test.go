@@ -180,3 +180,29 @@ func plays(t *testing.T, file string) {
 	silent(t, "ffprobe", "-v", "error", file)
 	silent(t, "ffmpeg", "-v", "error", "-i", file, "-f", "null", "-")
 }
+
+// blockTimes gives the times of a file's frames of one kind, in their order.
+func blockTimes(t *testing.T, file string, kind media.Kind) []time.Duration {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var times []time.Duration
+	r := webm.NewReader(f)
+	for {
+		block, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return times
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, track := range r.Tracks() {
+			if track.Number == block.Track && track.Codec.Kind() == kind {
+				times = append(times, block.Time)
+			}
+		}
+	}
+}

@@ -62,11 +62,13 @@ func newClip(bitrate int) *synthetic.Clip {
 	var video, audio [][]byte
 	for i := range fps {
 		b := make([]byte, bitrate/8/fps)
-		b[0] = 0x11 // interframe, shown
+		const firstPartition = 1000                 // bytes
+		tag := uint32(1 | 1<<4 | firstPartition<<5) // interframe, shown
 		if i == 0 {
-			b[0] = 0x10
+			tag &^= 1
 			copy(b[3:], []byte{0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02}) // 1280x720
 		}
+		b[0], b[1], b[2] = byte(tag), byte(tag>>8), byte(tag>>16)
 		video = append(video, b)
 	}
 	for range 50 {
