@@ -7,24 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/roomtape/roomtape/media"
-	"github.com/roomtape/roomtape/output"
 	"github.com/roomtape/roomtape/recorder"
 	"github.com/roomtape/roomtape/signaling"
 	"github.com/roomtape/roomtape/signaling/peer"
 )
-
-// stdoutName is the --out that stands for stdout.
-const stdoutName = "-"
-
-// defaultSession is the template of the session's folder.
-const defaultSession = "{room}/{start}"
 
 // hashGrace is how long finished files are hashed once we were asked to stop.
 const hashGrace = 30 * time.Second
@@ -91,17 +81,24 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
+	leave := sync.OnceFunc(func() {
 		if err := room.Close(); err != nil {
 			log.Debug("leaving the room", "error", err)
 		}
-	}()
+	})
+	defer leave()
 
 	start := time.Now()
 	if err := sink.begin(o, start); err != nil {
 		return nil, err
 	}
+	// A session that writes to stdout is over when its one file is.
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	store := sink.store
+	if o.out == stdoutName {
+		store = onlyStore{store, stop}
+	}
 	if o.execAfter != "" {
 		h := startHook(o.execAfter, sink.dir, std.err, log)
 		defer h.Close(hookGrace)
@@ -119,6 +116,7 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		return nil, err
 	}
 	err = session.Run(ctx, room)
+	leave() // before anything that takes its time
 	hash(ctx, session, log)
 	return &recorded{dir: sink.dir, manifest: session.Manifest()}, err
 }
@@ -163,72 +161,6 @@ func orNone(d time.Duration) time.Duration {
 		return -1
 	}
 	return d
-}
-
-// sink is where a session's files go.
-type sink struct {
-	store output.Store
-	dir   string // the session's folder, absolute; "" for stdout
-	outer *os.Root
-	inner *os.Root
-}
-
-// openSink opens the folder that recordings go to, before the room is joined:
-// what can't be stored need not be received.
-func openSink(o recordOptions, std stdio) (*sink, error) {
-	if o.out == stdoutName {
-		if isTerminal(std.out) {
-			return nil, usagef("--out - writes WebM to stdout, which is a terminal: send it to a file or a program")
-		}
-		// A reader that goes away is a storage error, not the end of us.
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-		return &sink{store: output.NewStream(std.out)}, nil
-	}
-	if err := os.MkdirAll(o.out, 0o777); err != nil {
-		return nil, fmt.Errorf("%w: making the folder %s: %w", recorder.ErrStorage, o.out, err)
-	}
-	root, err := os.OpenRoot(o.out)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", recorder.ErrStorage, err)
-	}
-	return &sink{outer: root}, nil
-}
-
-// begin makes the session's folder.
-func (s *sink) begin(o recordOptions, start time.Time) error {
-	if s.outer == nil {
-		return nil
-	}
-	name, err := output.Expand(o.session, sessionVars(o.room, start))
-	if err != nil {
-		return usagef("--session: %w", err)
-	}
-	opts := output.DirOptions{PartialSuffix: o.partialSuffix, NoSync: o.fsync == recorder.FsyncNever}
-	name, err = output.OpenDir(s.outer, opts).MakeDir(name)
-	if err == nil {
-		s.inner, err = s.outer.OpenRoot(name)
-	}
-	if err == nil {
-		s.dir, err = filepath.Abs(filepath.Join(o.out, filepath.FromSlash(name)))
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", recorder.ErrStorage, err)
-	}
-	s.store = output.OpenDir(s.inner, opts)
-	return nil
-}
-
-func (s *sink) close() {
-	for _, root := range []*os.Root{s.inner, s.outer} {
-		if root != nil {
-			_ = root.Close() // nothing was written through it that is not synced
-		}
-	}
-}
-
-// sessionVars are the names that the template of the session's folder may use.
-func sessionVars(room string, start time.Time) map[string]string {
-	return map[string]string{"room": room, "start": start.UTC().Format("20060102T150405Z")}
 }
 
 // statusShower gives what shows the live table, or nil when stderr is no

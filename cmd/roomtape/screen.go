@@ -33,7 +33,7 @@ type screen struct {
 // onScreen calls f with a screen as stderr when that is a terminal, and ends the
 // screen.
 func onScreen(std stdio, f func(stdio) error) error {
-	if tty, ok := std.err.(*os.File); ok && isTerminal(tty) {
+	if tty, ok := std.err.(*os.File); ok && isTerminal(tty) && os.Getenv("TERM") != "dumb" {
 		s := newScreen(tty)
 		defer s.Close()
 		std.err = s

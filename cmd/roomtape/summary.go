@@ -21,11 +21,11 @@ func (r *recorded) print(w io.Writer) {
 	for _, f := range m.Files {
 		total += f.Bytes
 	}
-	where := "stdout"
+	where := "to stdout"
 	if r.dir != "" {
-		where = shellQuote(r.dir)
+		where = "in " + shellQuote(r.dir)
 	}
-	fmt.Fprintf(w, "Recorded %s of %s, %s, in %s\n", plural(len(m.Files), "file"),
+	fmt.Fprintf(w, "Recorded %s of %s, %s, %s\n", plural(len(m.Files), "file"),
 		printable(m.Room), bytesText(total), where)
 	if m.State == recorder.StateIncomplete {
 		fmt.Fprintf(w, "The recording is incomplete: %s\n", printable(m.Reason))
@@ -75,7 +75,7 @@ func fileRow(f recorder.FileEntry) []string {
 	}
 	name := printable(f.Path)
 	if f.Error != "" {
-		name += " (cut short: " + printable(f.Error) + ")"
+		name += " (cut short)"
 	}
 	return []string{
 		name, strings.Join(codecs, "+"), size,

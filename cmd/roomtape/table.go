@@ -15,7 +15,7 @@ type palette struct{ on bool }
 
 // newPalette uses colours unless the user does not want them (no-color.org).
 func newPalette() palette {
-	return palette{os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return palette{os.Getenv("NO_COLOR") == ""}
 }
 
 func (p palette) wrap(code, s string) string {
