@@ -99,7 +99,7 @@ func dialMesh(ctx context.Context, o joinOptions) (signaling.Room, error) {
 	room, err := mesh.Dial(ctx, mesh.Config{
 		URL: o.url, Room: o.room, PeerID: o.peerID, Peer: o.peer, Announce: o.announce, Logger: o.log,
 	})
-	if errors.Is(err, mesh.ErrURL) {
+	if errors.Is(err, mesh.ErrURL) || errors.Is(err, mesh.ErrPeerID) {
 		return nil, usageError{err}
 	}
 	if err != nil {

@@ -159,12 +159,18 @@ func TestDialTellsWhyItCannotJoin(t *testing.T) {
 }
 
 func TestDialTellsAMistakeInItsConfig(t *testing.T) {
-	for _, cfg := range []Config{
-		{URL: "http://host/room"}, {URL: "ws://host/"}, {}, {URL: "ws://host/room", PeerID: "a\nb"},
-		{URL: "ws://host/room", PeerID: strings.Repeat("x", MaxPeerID+1)},
+	for _, c := range []struct {
+		cfg  Config
+		want error
+	}{
+		{Config{URL: "http://host/room"}, ErrURL},
+		{Config{URL: "ws://host/"}, ErrURL},
+		{Config{}, ErrURL},
+		{Config{URL: "ws://host/room", PeerID: "a\nb"}, ErrPeerID},
+		{Config{URL: "ws://host/room", PeerID: strings.Repeat("x", MaxPeerID+1)}, ErrPeerID},
 	} {
-		if _, err := Dial(t.Context(), cfg); !errors.Is(err, ErrURL) || errors.Is(err, signaling.ErrJoin) {
-			t.Errorf("Dial(%+v): error %v does not wrap ErrURL alone", cfg, err)
+		if _, err := Dial(t.Context(), c.cfg); !errors.Is(err, c.want) || errors.Is(err, signaling.ErrJoin) {
+			t.Errorf("Dial(%+v): error %v does not wrap %q alone", c.cfg, err, c.want)
 		}
 	}
 }

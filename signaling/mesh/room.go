@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -46,6 +47,10 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// ErrPeerID is wrapped by the error of Dial for a Config.PeerID that is too long
+// or can't be printed.
+var ErrPeerID = errors.New("not usable as a peer id")
+
 // Room is a mesh room that we are in. It implements signaling.Room.
 type Room struct {
 	dialer   dialer
@@ -70,8 +75,9 @@ type Room struct {
 
 // Dial joins a room and returns when the server has answered, or ctx is done.
 //
-// Errors that wrap ErrURL mean that cfg names no room; those that wrap
-// signaling.ErrJoin that the room could not be joined. Both are one line.
+// Errors that wrap ErrURL mean that cfg names no room, and ErrPeerID that its
+// peer id can't be used; those that wrap signaling.ErrJoin that the room could
+// not be joined. All are one line.
 func Dial(ctx context.Context, cfg Config) (*Room, error) {
 	dialURL, room, err := ParseURL(cfg.URL, cfg.Room)
 	if err != nil {
@@ -81,7 +87,7 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 		cfg.PeerID = "recorder-" + strings.ToLower(rand.Text()[:6])
 	}
 	if err := checkName(cfg.PeerID, MaxPeerID); err != nil {
-		return nil, fmt.Errorf("%w: the peer id %q %w", ErrURL, clip(cfg.PeerID), err)
+		return nil, fmt.Errorf("%w: %q %w", ErrPeerID, clip(cfg.PeerID), err)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
