@@ -398,12 +398,16 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		start := time.Now()
 		d := message.Description{Type: "offer", SDP: text}
 		c.Continues(d)
 		_, _ = c.Answer(d)
 		_ = c.AddCandidate(message.Candidate{Candidate: text})
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if d := time.Since(start); d > patience/2 {
+			t.Fatalf("it took %v", d)
 		}
 	})
 }
