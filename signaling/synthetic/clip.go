@@ -55,7 +55,8 @@ func ReadClip(video, audio io.Reader) (*Clip, error) {
 func NewClip(codec media.Codec, width, height int, frameDuration time.Duration, video, audio [][]byte) *Clip {
 	return &Clip{
 		Codec: codec, Width: width, Height: height, FrameDuration: frameDuration, Video: video, Audio: audio,
-		step: uint32(int64(frameDuration) * int64(codec.ClockRate()) / int64(time.Second)),
+		// A duration in whole nanoseconds is often a little too short.
+		step: uint32((int64(frameDuration)*int64(codec.ClockRate()) + int64(time.Second)/2) / int64(time.Second)),
 	}
 }
 

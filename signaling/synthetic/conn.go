@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
@@ -24,6 +25,7 @@ const mtu = 1200
 type conn struct {
 	pc           *webrtc.PeerConnection
 	video, audio atomic.Int64 // sent
+	asked        atomic.Bool  // the other has asked for a keyframe
 	play         sync.Once
 	out          sync.Mutex // keeps our candidates behind our description
 
@@ -59,7 +61,7 @@ func (p *Peer) connect(id string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{pc: pc}
-	video, audio, err := p.addTracks(pc)
+	video, audio, err := p.addTracks(c)
 	if err != nil {
 		return nil, errors.Join(err, pc.Close())
 	}
@@ -168,7 +170,7 @@ func (p *Peer) loop(c *conn, video, audio *track) error {
 			return nil
 		}
 		if clip.videoTime(v) == due {
-			if err := video.send(clip.Video[v%len(clip.Video)], clip.step); err != nil {
+			if err := video.send(p.picture(c, v), clip.step); err != nil {
 				return err
 			}
 			c.video.Add(1)
@@ -184,11 +186,20 @@ func (p *Peer) loop(c *conn, video, audio *track) error {
 	}
 }
 
+// picture gives the n-th video frame of a connection.
+func (p *Peer) picture(c *conn, n int) []byte {
+	if asked := c.asked.Swap(false); p.cfg.Picture != nil {
+		return p.cfg.Picture(n, asked)
+	}
+	return p.cfg.Clip.Video[n%len(p.cfg.Clip.Video)]
+}
+
 // track is one track of one connection: RTP timestamps, sequence numbers and
 // picture ids go on where the clip begins again.
 type track struct {
 	rtp.Packetizer
-	local *webrtc.TrackLocalStaticRTP
+	local   *webrtc.TrackLocalStaticRTP
+	garbage *garbage // nil: what is sent is what it should be
 }
 
 func (t *track) send(frame []byte, samples uint32) error {
@@ -197,6 +208,11 @@ func (t *track) send(frame []byte, samples uint32) error {
 		return nil
 	}
 	for _, packet := range t.Packetize(frame, samples) {
+		if t.garbage != nil {
+			if err := t.garbage.spoil(packet); err != nil {
+				return err
+			}
+		}
 		if err := t.local.WriteRTP(packet); err != nil {
 			return err
 		}
@@ -204,22 +220,22 @@ func (t *track) send(frame []byte, samples uint32) error {
 	return nil
 }
 
-func (p *Peer) addTracks(pc *webrtc.PeerConnection) (video, audio *track, err error) {
+func (p *Peer) addTracks(c *conn) (video, audio *track, err error) {
 	codec := p.cfg.Clip.Codec
 	payloader := rtp.Payloader(&codecs.VP8Payloader{EnablePictureID: true})
 	mime := webrtc.MimeTypeVP8
 	if codec == media.VP9 {
 		payloader, mime = &codecs.VP9Payloader{}, webrtc.MimeTypeVP9
 	}
-	audio, err = p.addTrack(pc, webrtc.MimeTypeOpus, media.Opus, &codecs.OpusPayloader{})
+	audio, err = p.addTrack(c, webrtc.MimeTypeOpus, media.Opus, &codecs.OpusPayloader{})
 	if err != nil {
 		return nil, nil, err
 	}
-	video, err = p.addTrack(pc, mime, codec, payloader)
+	video, err = p.addTrack(c, mime, codec, payloader)
 	return video, audio, err
 }
 
-func (p *Peer) addTrack(pc *webrtc.PeerConnection, mime string, codec media.Codec, payloader rtp.Payloader) (*track, error) {
+func (p *Peer) addTrack(c *conn, mime string, codec media.Codec, payloader rtp.Payloader) (*track, error) {
 	capability := webrtc.RTPCodecCapability{MimeType: mime, ClockRate: codec.ClockRate()}
 	if codec == media.Opus {
 		capability.Channels = 2
@@ -228,17 +244,21 @@ func (p *Peer) addTrack(pc *webrtc.PeerConnection, mime string, codec media.Code
 	if err != nil {
 		return nil, err
 	}
-	sender, err := pc.AddTrack(local)
+	sender, err := c.pc.AddTrack(local)
 	if err != nil {
 		return nil, fmt.Errorf("adding the %s track: %w", codec, err)
 	}
-	// RTCP must be read for retransmissions to work. A keyframe that is asked
-	// for comes with the clip, which has one every half second.
-	p.wg.Go(func() { discardRTCP(sender) })
-	return &track{
+	// RTCP must be read for retransmissions to work. Clips need not be asked
+	// for keyframes: they have one every half second.
+	p.wg.Go(func() { c.listen(sender) })
+	t := &track{
 		Packetizer: rtp.NewPacketizer(mtu, 0, rand.Uint32(), payloader, rtp.NewRandomSequencer(), codec.ClockRate()),
 		local:      local,
-	}, nil
+	}
+	if p.cfg.Garbage {
+		t.garbage = &garbage{pc: c.pc}
+	}
+	return t, nil
 }
 
 // setRemote sets the remote description, and adds the candidates that came
@@ -284,11 +304,18 @@ func discard(t *webrtc.TrackRemote) {
 	}
 }
 
-func discardRTCP(s *webrtc.RTPSender) {
-	b := make([]byte, media.MaxPacketSize)
+// listen reads what the receiver of a track says about it.
+func (c *conn) listen(s *webrtc.RTPSender) {
 	for {
-		if _, _, err := s.Read(b); err != nil {
+		reports, _, err := s.ReadRTCP()
+		if err != nil {
 			return
+		}
+		for _, r := range reports {
+			switch r.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				c.asked.Store(true)
+			}
 		}
 	}
 }

@@ -45,6 +45,15 @@ type Config struct {
 	Reserved bool
 	// Loopback keeps media on the loopback interface.
 	Loopback bool
+	// Picture, when it is set, makes the n-th video frame, from 0, in place of
+	// Clip; asked is set when the receiver has asked for a keyframe since the
+	// frame before. It is called by a goroutine for each connection, and the
+	// frame is not changed.
+	Picture func(n int, asked bool) []byte
+	// Garbage participants connect as others do and then send garbage for
+	// media: random payloads, sequence numbers, timestamps and RTCP, in the
+	// rhythm of Clip.
+	Garbage bool
 	// Logger gets what goes wrong after the join; nil discards it.
 	Logger *slog.Logger
 
