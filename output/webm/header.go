@@ -24,17 +24,19 @@ type (
 		Reserve        []byte    `ebml:"Void,omitempty"` // in the place of Duration until it is known
 	}
 	trackEntry struct {
-		TrackNumber  uint64 `ebml:"TrackNumber"`
-		TrackUID     uint64 `ebml:"TrackUID"`
-		TrackType    uint64 `ebml:"TrackType"`
-		FlagLacing   uint64 `ebml:"FlagLacing"`
-		Language     string `ebml:"Language"`
-		CodecID      string `ebml:"CodecID"`
-		CodecPrivate []byte `ebml:"CodecPrivate,omitempty"`
-		CodecDelay   uint64 `ebml:"CodecDelay,omitempty"`
-		SeekPreRoll  uint64 `ebml:"SeekPreRoll,omitempty"`
-		Video        *video `ebml:"Video"`
-		Audio        *audio `ebml:"Audio"`
+		TrackNumber uint64 `ebml:"TrackNumber"`
+		TrackUID    uint64 `ebml:"TrackUID"`
+		TrackType   uint64 `ebml:"TrackType"`
+		FlagLacing  uint64 `ebml:"FlagLacing"`
+		// In ns; 0 leaves it out.
+		DefaultDuration uint64 `ebml:"DefaultDuration,omitempty,size=4"`
+		Language        string `ebml:"Language"`
+		CodecID         string `ebml:"CodecID"`
+		CodecPrivate    []byte `ebml:"CodecPrivate,omitempty"`
+		CodecDelay      uint64 `ebml:"CodecDelay,omitempty"`
+		SeekPreRoll     uint64 `ebml:"SeekPreRoll,omitempty"`
+		Video           *video `ebml:"Video"`
+		Audio           *audio `ebml:"Audio"`
 	}
 	video struct {
 		FlagInterlaced uint64 `ebml:"FlagInterlaced"`

@@ -190,6 +190,28 @@ func growing(t *testing.T, f *os.File, w *Writer, fs []muxertest.Frame) {
 	}
 }
 
+// TestPlayersTakeUnevenFrames has frames as senders have them, between the
+// slots of any frame rate: ffmpeg complains when it puts two into one.
+func TestPlayersTakeUnevenFrames(t *testing.T) {
+	tracks, fs := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8")
+	f, w := create(t, "uneven.webm")
+	for _, tr := range tracks {
+		if _, err := w.AddTrack(tr.Track); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range fs {
+		if fs[i].Track == 1 {
+			fs[i].Time += 16*time.Millisecond + time.Duration(i*i%23-11)*time.Millisecond
+		}
+	}
+	growing(t, f, w, fs)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	validate(t, f.Name())
+}
+
 func TestPlayersTakeLateTracks(t *testing.T) {
 	tracks, fs := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8")
 	_, wide := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-s", "640x360")

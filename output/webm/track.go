@@ -62,6 +62,39 @@ type track struct {
 	last int64 // time of the latest block, in ms
 	step int64 // time between the latest two blocks, in ms
 	end  int64 // when the latest block with a known duration ends, in ms
+	// least is the shortest time between two blocks so far, in ms, or 0.
+	least int64
+}
+
+// What a video track's DefaultDuration is at least and at most, in ms.
+const (
+	minDefaultDuration = 8
+	maxDefaultDuration = 1000
+)
+
+// follow notes a block at start, and tells whether that changes the track's
+// DefaultDuration.
+func (t *track) follow(start int64) bool {
+	before := t.defaultDuration()
+	if t.used {
+		t.step = start - t.last
+		if t.step > 0 && (t.least == 0 || t.step < t.least) {
+			t.least = t.step
+		}
+	}
+	t.used, t.last = true, start
+	return t.defaultDuration() != before
+}
+
+// defaultDuration is the finest step of a picture, in ms, or 0 when there is
+// none yet. Programs take its inverse for the frame rate and round times to it:
+// ffmpeg would guess a mean, and give two frames that are closer than that the
+// same time.
+func (t *track) defaultDuration() int64 {
+	if t.least == 0 || t.Codec.Kind() != media.Video {
+		return 0
+	}
+	return min(max(t.least, minDefaultDuration), maxDefaultDuration)
 }
 
 func checkTrack(t media.Track) error {
@@ -92,6 +125,8 @@ func (t *track) entry(seed string, n int) trackEntry {
 		Language:     "und",
 		CodecID:      codecs[t.Codec].id,
 		CodecPrivate: t.Private,
+
+		DefaultDuration: uint64(t.defaultDuration() * int64(time.Millisecond)),
 	}
 	if t.Codec.Kind() == media.Audio {
 		e.TrackType = typeAudio

@@ -91,8 +91,8 @@ type Writer struct {
 	header  *header // nil until it has been written
 	tracks  []*track
 	video   bool // there is a video track
-	// stale is set when the header has not got the size of a track that has
-	// become known.
+	// stale is set when something in the header's Tracks has changed: a size
+	// that has become known, or how close frames are.
 	stale   bool
 	cluster cluster
 	cues    cueList
@@ -185,10 +185,10 @@ func (w *Writer) WriteFrame(number int, f media.Frame) error {
 			return err
 		}
 	}
-	if t.used {
-		t.step = start - t.last
+	if t.follow(start) {
+		w.stale = true
 	}
-	t.used, t.last, t.end = true, start, end
+	t.end = end
 	if cue && t.Width == 0 && f.Width > 0 {
 		t.Width, t.Height = f.Width, f.Height
 		w.stale = true
@@ -244,8 +244,11 @@ func (w *Writer) Flush() error {
 		if err != nil {
 			return w.fail(err)
 		}
-		if err := w.writeTracks(tracks); err != nil {
-			return err
+		// In a header that is full, what it says must do.
+		if w.header.fits(len(tracks)) {
+			if err := w.writeTracks(tracks); err != nil {
+				return err
+			}
 		}
 		fallthrough
 	default:

@@ -247,7 +247,51 @@ func TestEveryStateOfAFileIsWhole(t *testing.T) {
 		t.Errorf("the finished file: %+v", rep)
 	}
 	if h.Patches != 4 {
-		t.Errorf("%d writes in place; want 2 for the late track, the index, and the header", h.Patches)
+		t.Errorf("%d writes in place; want 2 for the late track and what its frames showed, the index, and the header", h.Patches)
+	}
+}
+
+func TestDefaultDurationIsNeverLongerThanAStep(t *testing.T) {
+	var h history
+	w := start(t, &h, Config{Chunk: 200 * ms}, media.Track{Codec: media.VP8}, opus)
+	steps := []int{40, 40, 33, 34, 33, 34, 33, 33, 34, 20, 34, 33, 34, 2, 33, 40, 40}
+	at, least := 0, 1000
+	check := func() {
+		t.Helper()
+		if len(h.states) == 0 {
+			return
+		}
+		state := h.states[len(h.states)-1]
+		bs := blocks(t, state)
+		r := NewReader(bytes.NewReader(state))
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+		shortest := time.Second
+		var last time.Duration
+		for i, b := range bs {
+			if i > 0 {
+				shortest = min(shortest, b.Time-last)
+			}
+			last = b.Time
+		}
+		if got := r.Tracks()[0].DefaultDuration; len(bs) > 1 && (got == 0 || got > max(shortest, minDefaultDuration*ms)) {
+			t.Errorf("after %v: DefaultDuration is %v; frames are %v apart", last, got, shortest)
+		}
+		if got := r.Tracks()[1].DefaultDuration; got != 0 {
+			t.Errorf("sound has a DefaultDuration of %v", got)
+		}
+	}
+	for i := range 3 * len(steps) {
+		put(t, w, 1, time.Duration(at)*ms, i == 0, "frame")
+		check()
+		step := steps[i%len(steps)]
+		at, least = at+step, min(least, step)
+	}
+	end(t, w)
+	check()
+	if least != 2 {
+		t.Fatalf("the least step was %d ms", least)
 	}
 }
 
