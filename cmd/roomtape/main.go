@@ -52,14 +52,8 @@ func watchSignals(stop context.CancelCauseFunc, code chan<- int) {
 
 // run runs one command line and returns its exit code. An error is one line on
 // stderr; so is a panic, so that scripts see a documented code.
-func run(ctx context.Context, args []string, std stdio) (code int) {
-	defer func() {
-		if r := recover(); r != nil {
-			fmt.Fprintf(std.err, "roomtape: internal error: %s (please report it)\n", printable(fmt.Sprint(r)))
-			code = exitInternal
-		}
-	}()
-	err := newApp(std).RunContext(ctx, interleaved(args))
+func run(ctx context.Context, args []string, std stdio) int {
+	err := guarded(func() error { return newApp(std).RunContext(ctx, interleaved(args)) })
 	var unknown cli.ExitCoder // help for a command that is none
 	if errors.As(err, &unknown) {
 		err = usageError{err}
@@ -70,11 +64,21 @@ func run(ctx context.Context, args []string, std stdio) (code int) {
 	return exitCode(err)
 }
 
+// guarded calls f and makes an error of its panic.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("internal error: %v (please report it)", r)
+		}
+	}()
+	return f()
+}
+
 // untilSignal calls f, which can't be stopped, and returns its error; or
 // errSignal when ctx is done before, so that the program can end.
 func untilSignal(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- f() }()
+	go func() { done <- guarded(f) }()
 	select {
 	case err := <-done:
 		return err

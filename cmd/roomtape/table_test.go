@@ -133,6 +133,17 @@ func TestFlagsMayStandBehindArguments(t *testing.T) {
 	}
 }
 
+func TestPanicIsAnInternalError(t *testing.T) {
+	for _, f := range []func() error{
+		func() error { return guarded(func() error { panic("oh\nno") }) },
+		func() error { return untilSignal(t.Context(), func() error { panic("oh\nno") }) },
+	} {
+		if err := f(); exitCode(err) != exitInternal || printable(err.Error()) != `internal error: oh\nno (please report it)` {
+			t.Errorf("exit code %d: %v", exitCode(err), err)
+		}
+	}
+}
+
 func TestSecretsStayOutOfTheManifest(t *testing.T) {
 	for in, want := range map[string]string{
 		"wss://me:secret@host:1/ws/r?token=secret#x": "wss://host:1/ws/r",
