@@ -100,6 +100,13 @@ func (w *witness) track(kind media.Kind) *signaling.Track {
 	return nil
 }
 
+// count gives how many packets of a track have come.
+func (w *witness) count(t *signaling.Track) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.packets[t])
+}
+
 // frames gives how many frames of a VP8 track arrived whole, and whether all
 // are as they were sent.
 func (w *witness) frames(t *signaling.Track) (whole int, right bool) {
@@ -178,6 +185,9 @@ func TestLostPacketsComeAgain(t *testing.T) {
 		if sent := len(p.SentVideo()); !right || whole != sent {
 			t.Errorf("%d of %d frames, right: %v", whole, sent, right)
 		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
 		var again int
 		for _, k := range []media.Kind{media.Audio, media.Video} {
 			tr := w.track(k)
@@ -211,7 +221,7 @@ func TestPeerRestartsICE(t *testing.T) {
 		p.Start()
 		time.Sleep(2 * time.Second)
 		n.SetDown(true)
-		time.Sleep(6 * time.Second)
+		time.Sleep(9 * time.Second)
 		if c.State() != peer.Disconnected {
 			t.Errorf("state is %v with the network down", c.State())
 		}
@@ -231,12 +241,13 @@ func TestPeerRestartsICE(t *testing.T) {
 		}
 		p.Accept(must[message.Description](t)(c.Answer(restart)))
 		time.Sleep(2 * time.Second)
-		before := len(w.packets[w.track(media.Video)])
+		before := w.count(w.track(media.Video))
 		time.Sleep(2 * time.Second)
+		p.Stop()
 		if c.State() != peer.Connected || len(w.started) != 2 || w.ended != 0 {
 			t.Errorf("state %v, %d tracks started, %d ended", c.State(), len(w.started), w.ended)
 		}
-		if after := len(w.packets[w.track(media.Video)]); after < before+100 {
+		if after := w.count(w.track(media.Video)); after < before+100 {
 			t.Errorf("%d packets before, %d after", before, after)
 		}
 	})
@@ -253,7 +264,11 @@ func TestStatesAndMessages(t *testing.T) {
 		p := n.Publisher(netsim.PublisherConfig{})
 		var heard []string
 		p.PC.OnDataChannel(func(dc *webrtc.DataChannel) {
-			dc.OnMessage(func(m webrtc.DataChannelMessage) { heard = append(heard, dc.Label()+": "+string(m.Data)) })
+			dc.OnMessage(func(m webrtc.DataChannelMessage) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				heard = append(heard, dc.Label()+": "+string(m.Data))
+			})
 			dc.OnOpen(func() { _ = dc.SendText("hello") })
 		})
 		offer := must[message.Description](t)(c.Offer())
@@ -272,7 +287,10 @@ func TestStatesAndMessages(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Second)
-		if got := fmt.Sprint(heard, w.messages); got != "[messages: early messages: late] [messages: hello]" {
+		w.mu.Lock()
+		got := fmt.Sprint(heard, w.messages)
+		w.mu.Unlock()
+		if got != "[messages: early messages: late] [messages: hello]" {
 			t.Errorf("heard %v", got)
 		}
 		if len(w.started) != 1 {
@@ -346,7 +364,7 @@ func TestBadPeersAreRefused(t *testing.T) {
 
 		p.Start()
 		time.Sleep(time.Second)
-		if len(w.packets[w.track(media.Video)]) < 50 {
+		if w.count(w.track(media.Video)) < 50 {
 			t.Error("the good connection suffered")
 		}
 	})

@@ -302,6 +302,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		s = newSender(t, webrtc.MimeTypeVP8)
 		s.offer(t, c, nil)
 		s.send(t, 0, 1, 10)
+		log.until(t, "packets", func(e []signaling.Event) bool { return count(e, signaling.PacketArrived) == 10 })
 		if err := s.pc.Close(); err != nil { // they say goodbye
 			t.Error(err)
 		}

@@ -81,9 +81,10 @@ const (
 	// closeWait bounds Close.
 	closeWait = time.Second
 
-	disconnectedAfter = 3 * time.Second
+	// ICE's checks cost more than the reports do; these are common intervals.
+	disconnectedAfter = 5 * time.Second
 	failedAfter       = 25 * time.Second
-	keepAlive         = time.Second
+	keepAlive         = 2 * time.Second
 )
 
 // Errors that the methods of Conn and Factory wrap.
@@ -152,7 +153,7 @@ const (
 	Connecting
 	// Connected: media flows, or may.
 	Connected
-	// Disconnected: nothing has come for disconnectedAfter. It may come back
+	// Disconnected: nothing has come for 5 s. It may come back
 	// by itself.
 	Disconnected
 	// Failed: it has not come back, or the peer broke a limit. An offer by
