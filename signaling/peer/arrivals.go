@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// arrivals remembers when the kernel got the last few thousand RTP packets, by
+// arrivals remembers when the kernel got the last few thousand packets, by
 // what SRTP leaves in the clear: source and sequence number (RFC 3711 §3.1). A
 // packet is looked up when it is decrypted, after it has waited for company and
 // crossed some goroutines. So feedback to the sender, jitter and the recording
@@ -21,10 +21,16 @@ type arrival struct {
 	at  int64 // Unix time in nanoseconds
 }
 
-// key gives 0 for what is no RTP packet (RFC 7983 §7, RFC 5761 §4).
+// controlKey is the key of the latest RTCP packet of a source.
+func controlKey(ssrc uint32) uint64 { return 1<<63 | uint64(ssrc)<<16 }
+
+// key gives 0 for what is no RTP or RTCP packet (RFC 7983 §7, RFC 5761 §4).
 func key(b []byte) uint64 {
-	if len(b) < 12 || b[0]>>6 != 2 || b[1]&0x7f >= 64 && b[1]&0x7f < 96 {
+	if len(b) < 12 || b[0]>>6 != 2 {
 		return 0
+	}
+	if b[1]&0x7f >= 64 && b[1]&0x7f < 96 {
+		return controlKey(binary.BigEndian.Uint32(b[4:]))
 	}
 	return uint64(binary.BigEndian.Uint32(b[8:]))<<16 | uint64(binary.BigEndian.Uint16(b[2:]))
 }
@@ -38,9 +44,9 @@ func (a *arrivals) put(b []byte, at int64) {
 	}
 }
 
-// of gives the arrival of the RTP packet b, which is now when it is not known.
-func (a *arrivals) of(b []byte, now time.Time) time.Time {
-	k := key(b)
+// of gives the arrival of the packet with this key, which is now when it is not
+// known, or was more than limit ago.
+func (a *arrivals) of(k uint64, now time.Time, limit time.Duration) time.Time {
 	a.mu.Lock()
 	s := &a.slots[slot(k)]
 	at := s.at
@@ -50,7 +56,7 @@ func (a *arrivals) of(b []byte, now time.Time) time.Time {
 		return now
 	}
 	// The kernel's clock is the wall clock, which may have been set since.
-	if ago := time.Duration(now.UnixNano() - at); ago > 0 && ago < time.Second {
+	if ago := time.Duration(now.UnixNano() - at); ago > 0 && ago < limit {
 		return now.Add(-ago)
 	}
 	return now

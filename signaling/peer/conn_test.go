@@ -372,7 +372,7 @@ func TestArrivalsAreTheKernels(t *testing.T) {
 	}{
 		{packet(7, 9), 15 * time.Millisecond}, {packet(7, 10), 0}, {packet(8, 9), 0}, {nil, 0},
 	} {
-		if got := now.Sub(a.of(tt.b, now)); got != tt.want {
+		if got := now.Sub(a.of(key(tt.b), now, time.Second)); got != tt.want {
 			t.Errorf("arrived %v ago, want %v", got, tt.want)
 		}
 	}

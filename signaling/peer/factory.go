@@ -112,13 +112,14 @@ func (f *Factory) report() {
 	}
 }
 
-// arrival gives the time at which the RTP packet b, just decrypted, arrived.
-func (f *Factory) arrival(b []byte) time.Time {
+// arrival gives the time at which the packet with this key, just decrypted,
+// arrived, if that was less than limit ago.
+func (f *Factory) arrival(key uint64, limit time.Duration) time.Time {
 	now := time.Now()
 	if f.sockets == nil {
 		return now
 	}
-	return f.sockets.times.of(b, now)
+	return f.sockets.times.of(key, now, limit)
 }
 
 func (f *Factory) forget(c *Conn) {

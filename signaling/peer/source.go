@@ -76,7 +76,7 @@ func (w rtpSink) Write(b []byte) (int, error) {
 	if w.s == nil {
 		return len(b), nil
 	}
-	p, err := media.NewPacket(b, w.c.factory.arrival(b))
+	p, err := media.NewPacket(b, w.c.factory.arrival(key(b), time.Second))
 	if err != nil {
 		return len(b), nil
 	}
@@ -163,7 +163,8 @@ func (w rtcpSink) Write(b []byte) (int, error) {
 	if len(b) < 8 {
 		return len(b), nil
 	}
-	now := time.Now()
+	// An older one of the same source must not be taken for this one.
+	now := w.c.factory.arrival(controlKey(w.ssrc), 2*readEvery)
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
 	s := w.c.sources[w.ssrc]
