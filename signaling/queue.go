@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -35,9 +36,11 @@ const (
 //
 // Packets wake the consumer in batches (see DefaultCoalesce), everything else
 // at once. A producer stamps an event before it pushes it, so two producers may
-// push in another order than they stamped; Next raises the Time of the later
-// one to that of the earlier one (the packet's Arrival with it), so that Time
-// never falls. Events are returned in the order they were pushed.
+// push in another order than they stamped. Next puts those that wait together in
+// order, and raises the Time of one that still comes too late to that of the one
+// before it (the packet's Arrival with it), so that Time never falls. One
+// producer must push in the order of Time; that order, and the order of equal
+// times, stays.
 //
 // The zero Queue is not ready for use; call NewQueue.
 type Queue struct {
@@ -220,6 +223,10 @@ func (q *Queue) take(ctx context.Context) bool {
 	q.mu.Unlock()
 	if done != nil {
 		q.ending = done
+	}
+	byTime := func(a, b Event) int { return a.Time.Compare(b.Time) }
+	if !slices.IsSortedFunc(q.out, byTime) {
+		slices.SortStableFunc(q.out, byTime)
 	}
 	return len(q.out) > 0
 }

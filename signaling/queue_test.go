@@ -96,8 +96,12 @@ func TestQueueWakesAtOnceForRareEventsAndLaterForPackets(t *testing.T) {
 func TestQueueTimeNeverFalls(t *testing.T) {
 	q, now := NewQueue(0), time.Now()
 	q.Push(packet(t, now.Add(time.Second)))
-	q.Push(packet(t, now))
+	q.Push(packet(t, now.Add(time.Millisecond)))
+	if e, _ := q.Next(t.Context(), time.Time{}); e.Time != now.Add(time.Millisecond) {
+		t.Error("two that wait together are not in order")
+	}
 	first, _ := q.Next(t.Context(), time.Time{})
+	q.Push(packet(t, now))
 	second, _ := q.Next(t.Context(), time.Time{})
 	if second.Time != first.Time || second.Packet.Arrival != second.Time {
 		t.Errorf("%v, then %v with a packet of %v", first.Time, second.Time, second.Packet.Arrival)

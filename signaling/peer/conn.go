@@ -48,8 +48,9 @@ type Conn struct {
 
 	sections []*section
 	sources  map[uint32]*source
-	tracks   []*track // in the order they were made
-	dropped  uint64   // packets that belong to nothing
+	tracks   []*track  // in the order they were made
+	latest   time.Time // of the events told
+	dropped  uint64    // packets that belong to nothing
 
 	feedback *twcc.Recorder
 	epoch    time.Time
@@ -453,6 +454,15 @@ func (c *Conn) emit(e signaling.Event) {
 		}
 		return
 	}
+	// Some are stamped by the kernel and some here: what happened first here
+	// must not seem to have happened later.
+	if e.Time.Before(c.latest) {
+		e.Time = c.latest
+		if e.Packet != nil {
+			e.Packet.Arrival = e.Time
+		}
+	}
+	c.latest = e.Time
 	c.opts.Sink(e)
 }
 
