@@ -103,7 +103,7 @@ func bareOffer(pc *webrtc.PeerConnection) (*message.Description, error) {
 }
 
 func dial(ctx context.Context, url, id string) (*websocket.Conn, error) {
-	socket, _, err := websocket.Dial(ctx, url, nil) //nolint:bodyclose // coder/websocket: never needed
+	socket, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -225,7 +225,7 @@ func countFrames(manifest []byte, by map[string]int64) (sent, recorded int64, er
 	for _, file := range m.Files {
 		for _, track := range file.Tracks {
 			if track.Kind == "video" {
-				recorded += int64(track.Frames.Written)
+				recorded += track.Frames.Written
 			}
 		}
 	}

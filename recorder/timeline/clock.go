@@ -124,7 +124,7 @@ func (w *wall) observe(at, arrival int64) {
 // the least delay slowly, since all tracks of the connection move with it.
 func (w *wall) offset(now int64) int64 {
 	if dt := now - w.moved; dt > 0 {
-		least := int64(wallSlew)
+		least := wallSlew
 		if now-w.since < wallSettle {
 			least = wallSlewEarly
 		}

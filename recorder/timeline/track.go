@@ -299,7 +299,7 @@ func (t *Track) place(it item) Placed {
 	case step >= gap:
 		t.offset += max(err, -step/2)
 	case step > 0:
-		least := int64(videoSlew)
+		least := videoSlew
 		if t.audio {
 			least = audioSlew
 		}
@@ -315,8 +315,8 @@ func (t *Track) place(it item) Placed {
 	return Placed{Frame: it.frame, Time: time.Duration(at), Paused: time.Duration(it.paused)}
 }
 
-// slew gives how far an error may be corrected in the time dt: at least least
-// ns per second, faster when it is large, never past it.
+// slew gives how far an error may be corrected in the time dt: no slower than
+// least ns per second, faster when it is large, never past it.
 func slew(err, least, dt int64) int64 {
 	rate := min(max(abs(err)/slewTime, least), maxSlew)
 	step := maxTime

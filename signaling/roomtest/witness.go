@@ -27,7 +27,6 @@ type witness struct {
 	room signaling.Room
 
 	last    time.Time
-	err     error // what Next returned last
 	present map[string]bool
 	tracks  []*track // in the order they started
 	held    []*media.Packet
