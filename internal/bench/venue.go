@@ -23,7 +23,7 @@ const (
 
 // runVenue is the process with the room server and the publishers. It prints
 // the room's URL, and after a line on stdin how many video frames each
-// publisher has sent; then they leave.
+// publisher has sent; then they leave. The server stays until stdin ends.
 func runVenue(ctx context.Context, s settings) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -41,17 +41,25 @@ func runVenue(ctx context.Context, s settings) error {
 		if err != nil {
 			return fmt.Errorf("publisher %d: %w", i, err)
 		}
-		defer func() { _ = p.Close() }()
+		defer func() { _ = p.Close() }() // again, where all goes well
 		publishers = append(publishers, p)
 	}
 	fmt.Println(url)
-	bufio.NewScanner(os.Stdin).Scan()
+	orders := bufio.NewScanner(os.Stdin)
+	orders.Scan()
 	sent := map[string]int64{}
 	for i, p := range publishers {
 		p.Stop()
 		sent[id(i)], _ = p.Sent()
 	}
-	return json.NewEncoder(os.Stdout).Encode(sent)
+	if err := json.NewEncoder(os.Stdout).Encode(sent); err != nil {
+		return err
+	}
+	for _, p := range publishers {
+		_ = p.Close()
+	}
+	orders.Scan()
+	return nil
 }
 
 func id(publisher int) string { return fmt.Sprintf("p%02d", publisher) }
