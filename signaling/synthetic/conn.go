@@ -65,6 +65,9 @@ func (p *Peer) connect(id string) (*conn, error) {
 	if err != nil {
 		return nil, errors.Join(err, pc.Close())
 	}
+	if p.cfg.Garbage {
+		talk(pc)
+	}
 	pc.OnICECandidate(func(i *webrtc.ICECandidate) {
 		if i != nil {
 			c.out.Lock()
@@ -107,6 +110,9 @@ func (p *Peer) answer(id, sdp string) error {
 	c, err := p.connect(id)
 	if err != nil {
 		return err
+	}
+	if p.cfg.Garbage {
+		sdp = unbounded(sdp)
 	}
 	if err := c.setRemote(webrtc.SDPTypeOffer, sdp); err != nil {
 		return err

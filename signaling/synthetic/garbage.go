@@ -3,11 +3,32 @@ package synthetic
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"regexp"
+	"strings"
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 )
+
+// maxMessage is the line of a description that bounds messages (RFC 8841 §6.1).
+var maxMessage = regexp.MustCompile(`a=max-message-size:\d+`)
+
+// unbounded raises the other's bound on messages in its description.
+func unbounded(sdp string) string { return maxMessage.ReplaceAllString(sdp, "a=max-message-size:2147483647") }
+
+// talk sends text that is no JSON on each data channel that the other opens,
+// and then a message of 100 MB.
+func talk(pc *webrtc.PeerConnection) {
+	pc.OnDataChannel(func(dc *webrtc.DataChannel) {
+		dc.OnOpen(func() {
+			for _, text := range []string{"", "{", "\xff\x1b[31m\x00", strings.Repeat("[", 60_000)} {
+				_ = dc.SendText(text) // the other may have had enough
+			}
+			_ = dc.Send(make([]byte, 100<<20))
+		})
+	})
+}
 
 // garbage makes what a track sends worthless.
 type garbage struct{ pc *webrtc.PeerConnection }

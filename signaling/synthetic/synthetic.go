@@ -52,7 +52,7 @@ type Config struct {
 	Picture func(n int, asked bool) []byte
 	// Garbage participants connect as others do and then send garbage for
 	// media: random payloads, sequence numbers, timestamps and RTCP, in the
-	// rhythm of Clip.
+	// rhythm of Clip. On the data channel they send a message of 100 MB.
 	Garbage bool
 	// Logger gets what goes wrong after the join; nil discards it.
 	Logger *slog.Logger
