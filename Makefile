@@ -63,7 +63,8 @@ fuzz: ## each fuzz target for FUZZ_TIME (10s)
 
 integration: ## tests with a browser, ffmpeg, a full disk, kill -9
 	$(call step,integration tests)
-	@$(GO) test -count=1 -timeout 10m -tags integration ./...
+	@$(GO) test -count=1 -timeout 10m -tags integration \
+		$$(grep -rl --include='*_test.go' '^//go:build integration' . | xargs -n1 dirname | sort -u)
 
 bench: ## benchmarks, with allocations
 	@$(GO) test -run '^$$' -bench . -benchmem ./...
