@@ -15,7 +15,9 @@ import (
 var maxMessage = regexp.MustCompile(`a=max-message-size:\d+`)
 
 // unbounded raises the other's bound on messages in its description.
-func unbounded(sdp string) string { return maxMessage.ReplaceAllString(sdp, "a=max-message-size:2147483647") }
+func unbounded(sdp string) string {
+	return maxMessage.ReplaceAllString(sdp, "a=max-message-size:2147483647")
+}
 
 // talk sends text that is no JSON on each data channel that the other opens,
 // and then a message of 100 MB.
