@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -137,5 +138,63 @@ func TestFullDiskLeavesWhatFits(t *testing.T) {
 	}
 	if total < size*8/10 {
 		t.Errorf("only %d bytes of %d are used", total, size)
+	}
+}
+
+// TestOneFailingFileStopsNoOther lets one participant's file grow beyond what
+// the system allows: the others are recorded to their end.
+func TestOneFailingFileStopsNoOther(t *testing.T) {
+	t.Parallel()
+	url, dir := openRoom(t), t.TempDir()
+	people := map[string]*synthetic.Peer{}
+	for id, size := range map[string]int{"alice": 0, "bob": 0, "large": 20_000} {
+		p, err := synthetic.Join(t.Context(), synthetic.Config{
+			URL: url, Room: "test", PeerID: id, Clip: padded(t, size), Reserved: true, Loopback: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Close() })
+		people[id] = p
+	}
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &child{Cmd: exec.CommandContext(t.Context(), "sh", "-c", `ulimit -f 2000 && exec "$0" "$@"`, // blocks of 512 bytes
+		path, "record", "--out", dir, "--session", "s", "--until-empty", "200ms", url)}
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sent := map[string][2]int64{}
+	waitFor(t, "the large file to fail, and a second more", 30*time.Second, func() bool {
+		video, _ := people["large"].Sent()
+		return video > 120
+	})
+	for id, person := range people {
+		person.Stop()
+		video, audio := person.Sent()
+		sent[id] = [2]int64{video, audio}
+		if err := person.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if code := p.exit(t); code != exitStorage {
+		t.Errorf("exit code %d, want %d\n%s", code, exitStorage, &p.stderr)
+	}
+	m := readManifest(t, filepath.Join(dir, "s"))
+	if m.State != "incomplete" || !strings.Contains(m.Reason, "large.webm") || len(m.Files) != len(people) {
+		t.Errorf("the manifest's state is %q, reason %q, with %d files", m.State, m.Reason, len(m.Files))
+	}
+	for _, f := range m.Files {
+		file := filepath.Join(dir, "s", f.Path)
+		plays(t, file)
+		got, n := frames(t, file), sent[f.Participant]
+		if failed := f.Participant == "large"; failed != (f.Error != "") || !failed && (got[media.Video] != n[0] || got[media.Audio] != n[1]) {
+			t.Errorf("%s: %v in the file, %v were sent, error %q", f.Path, got, n, f.Error)
+		} else if failed && got[media.Video] < 20 {
+			t.Errorf("%s: only %v are in the file", f.Path, got)
+		}
 	}
 }
