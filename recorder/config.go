@@ -85,8 +85,10 @@ type Config struct {
 	// codecs. Tracks that come later may have others.
 	Ext func([]media.Codec) string
 	// Name is the template of a file's name, for output.Expand, with
-	// {participant}, {stream}, {start} and {n}. "" is DefaultName.
-	Name string
+	// {participant}, {stream}, {start}, {n} and what NameVars has. "" is
+	// DefaultName.
+	Name     string
+	NameVars map[string]string
 
 	// Only restricts the recording to one kind of media; KindUnknown: both.
 	Only media.Kind

@@ -120,7 +120,7 @@ type sent struct {
 
 func (r *script) start(at time.Duration, in *signaling.Track) *sender {
 	if in.Codecs == nil {
-		in.Codecs = map[uint8]media.Codec{96: media.VP8, 98: media.VP9, 97: media.H264}
+		in.Codecs = map[uint8]media.Codec{96: media.VP8, 98: media.VP9, 97: media.H264, 99: media.CodecUnknown}
 		if in.Kind == media.Audio {
 			in.Codecs = map[uint8]media.Codec{111: media.Opus, 0: media.CodecUnknown}
 		}
@@ -359,7 +359,7 @@ func config(m *memory) Config {
 }
 
 // run records a room.
-func run(tb testing.TB, cfg Config, room *script) (*Session, error) {
+func run(tb testing.TB, cfg Config, room signaling.Room) (*Session, error) {
 	tb.Helper()
 	s, err := NewSession(cfg)
 	if err != nil {

@@ -163,7 +163,7 @@ func (s *Session) startTrack(in *signaling.Track) {
 	if in.Kind == media.Video && in.Feedback != nil {
 		t.keys.begin(in.Feedback, s.now)
 	}
-	t.schedule(s.now)
+	t.attend(s.now)
 	s.updateEmpty()
 }
 
@@ -194,6 +194,7 @@ func (s *Session) newRecording(who *participant, connection int, streams []strin
 		order:   interleaver{hold: s.hold},
 		idle:    s.now,
 	}
+	r.schedule()
 	s.recordings = append(s.recordings, r)
 	who.recordings = append(who.recordings, r)
 	return r

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -47,6 +48,10 @@ type recording struct {
 	unflushed time.Time
 	// idle is when the last track ended; zero while there is one.
 	idle time.Time
+	// dueAt is when service has something to do though nothing comes.
+	dueAt time.Time
+	// n is the number of the file in the session, from 1.
+	n int
 
 	// next takes the tracks over from the session time until on, at overdue
 	// at the latest.
@@ -100,6 +105,7 @@ func (r *recording) leave(t *track, now time.Time) {
 	if len(r.tracks) == 0 {
 		r.idle = now
 	}
+	r.schedule()
 }
 
 // lane gives the place of t's frames in the file: the one that an earlier track
@@ -124,7 +130,7 @@ func (r *recording) push(l *lane, h held, now time.Time) {
 	}
 	r.order.push(l, h)
 	r.pump(now, false)
-	r.s.wake(r.due())
+	r.schedule()
 }
 
 // pump writes the frames that are due, or all.
@@ -201,17 +207,20 @@ func (r *recording) create() error {
 	}
 	r.file = f
 	s.opened++
+	r.n = s.opened
 	return nil
 }
 
 // nameVars gives the values that a file's name may hold.
 func (s *Session) nameVars(participant, stream string, start time.Time, n int) map[string]string {
-	return map[string]string{
+	vars := map[string]string{
 		"participant": participant,
 		"stream":      stream,
 		"start":       start.UTC().Format(startFormat),
 		"n":           strconv.Itoa(n),
 	}
+	maps.Copy(vars, s.cfg.NameVars)
+	return vars
 }
 
 // earliest gives the session time of the earliest frame that is held.
@@ -236,7 +245,7 @@ func (r *recording) begin() error {
 	m, err := s.cfg.NewMuxer(w, MuxerOptions{
 		Chunk: s.cfg.Chunk,
 		Ext:   r.ext,
-		UID:   s.cfg.Room + "\x00" + r.who.id + "\x00" + r.file.Name() + "\x00" + strconv.FormatInt(s.start.UnixNano(), 36),
+		UID:   s.cfg.Room + "\x00" + r.who.id + "\x00" + strconv.Itoa(r.n) + "\x00" + strconv.FormatInt(s.start.UnixNano(), 36),
 		Date:  s.start.Add(r.offset).UTC().Round(0),
 		Title: r.who.id,
 	})
@@ -271,8 +280,9 @@ func (r *recording) declare(l *lane) error {
 	tr := media.Track{Codec: l.codec}
 	switch l.codec.Kind() {
 	case media.Video:
-		f := &l.queue.first().frame
-		tr.Width, tr.Height = f.Width, f.Height
+		h := l.queue.first()
+		tr.Width, tr.Height = h.frame.Width, h.frame.Height
+		tr.Private = h.private
 	case media.Audio:
 		tr.Channels = 2 // RFC 7587 §4.1: whoever plays it must be able to upmix
 	}
@@ -338,7 +348,7 @@ func (r *recording) expel(l *lane, err error) {
 		return
 	}
 	n.pump(s.now, false)
-	s.wake(n.due())
+	n.schedule()
 }
 
 // flush ends the chunk.
@@ -394,11 +404,8 @@ func (r *recording) fail(now time.Time, err error) {
 	r.close(now)
 }
 
-// service does what is due, and tells when to come back.
-func (r *recording) service(now time.Time) time.Time {
-	if r.closed {
-		return time.Time{}
-	}
+// service does what is due, and notes when to come back.
+func (r *recording) service(now time.Time) {
 	r.pump(now, false)
 	if reached(r.overdue, now) {
 		for len(r.tracks) > 0 {
@@ -408,7 +415,13 @@ func (r *recording) service(now time.Time) time.Time {
 	if len(r.tracks) == 0 && (r.next != nil || reached(r.idle, now.Add(-linger))) {
 		r.close(now)
 	}
-	return r.due()
+	r.schedule()
+}
+
+// schedule sets dueAt.
+func (r *recording) schedule() {
+	r.dueAt = notBefore(r.s.now, r.due())
+	r.s.wake(r.dueAt)
 }
 
 // due tells when service has something to do though nothing comes.
@@ -423,7 +436,11 @@ func (r *recording) due() time.Time {
 	if !r.unflushed.IsZero() {
 		due = earliest(due, r.unflushed.Add(r.s.flushAge))
 	}
-	if !r.idle.IsZero() {
+	switch {
+	case r.idle.IsZero():
+	case r.next != nil:
+		due = earliest(due, r.idle)
+	default:
 		due = earliest(due, r.idle.Add(linger))
 	}
 	return earliest(due, r.overdue)

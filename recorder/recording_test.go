@@ -18,7 +18,7 @@ func TestChangeOfCodecGoesOnInNewFile(t *testing.T) {
 	a := room.start(0, audioTrack())
 	a.audio(ms(10), ms(3000))
 	v.video(ms(10), ms(1000))
-	v.pt = 97 // H264, which is not recorded
+	v.pt = 99 // which is not recorded
 	v.frame(ms(1000), true)
 	v.pt = 98
 	for at := ms(1200); at < ms(3000); at += ms(40) {

@@ -40,7 +40,7 @@ func (s *Session) serviceManifest() {
 	switch {
 	case !reached(s.manifest.due, s.now):
 	case !s.manifest.stale:
-		s.manifest.due = s.now.Add(manifestRefresh)
+		s.manifest.due = s.later(manifestRefresh)
 	default:
 		// A disk that is full now may not be at the end.
 		if err := s.writeManifest(); err != nil && !s.manifest.failing {

@@ -50,8 +50,12 @@ type Session struct {
 	// flushAge how old the oldest frame of a chunk may get.
 	hold, flushAge time.Duration
 
-	// start is the zero of session time, now the time of the latest event.
-	start, now time.Time
+	// start is the zero of session time. now is the time of the event or of
+	// the deadline that is being served, acted the latest at which that
+	// concerned media, and seen that of the latest event or tick.
+	start, now, acted, seen time.Time
+	// to is the time up to which deadlines are being served.
+	to time.Time
 	// due is not later than the earliest time at which something is due.
 	due time.Time
 
@@ -62,6 +66,9 @@ type Session struct {
 	recordings   []*recording
 	// opened counts the files.
 	opened int
+	// over is set when a policy has ended the session, why is the error.
+	over bool
+	why  error
 	// heard is set by the first packet, media by the first frame of a file.
 	heard, media bool
 	// emptySince is when nobody was there any more; zero: somebody is.
@@ -122,12 +129,32 @@ func (s *Session) Run(ctx context.Context, room signaling.Room) error {
 			s.start = ev.Time
 		}
 		first = false
-		s.handle(&ev)
-		if !reached(s.due, s.now) {
-			continue
+		s.advance(ev.Time)
+		if ev.Kind != signaling.Tick {
+			s.handle(&ev)
+			s.advance(ev.Time)
 		}
-		if over, err := s.service(); over {
-			return s.finish(err)
+		if ev.Time.After(s.seen) {
+			s.seen = ev.Time
+		}
+		if s.over {
+			return s.finish(s.why)
+		}
+	}
+}
+
+// advance serves all deadlines up to the time to, each at its own time and in
+// their order, whenever the room's tick came. So what is recorded depends on
+// events alone: a live room is late with its ticks, a dump is not.
+func (s *Session) advance(to time.Time) {
+	s.to = to
+	for reached(s.due, to) {
+		if s.due.After(s.now) {
+			s.now = s.due
+		}
+		s.service()
+		if reached(s.due, s.now) {
+			s.due = s.now.Add(minDeadline)
 		}
 	}
 }
@@ -140,9 +167,18 @@ func (s *Session) whyOver(ctx context.Context, err error) error {
 	return err
 }
 
+// later gives the time for what is done every so often while time goes on: in
+// the long pause of a dump, once.
+func (s *Session) later(after time.Duration) time.Time {
+	if s.to.After(s.now) {
+		return s.to.Add(after)
+	}
+	return s.now.Add(after)
+}
+
 // begin sets the clock and tells the store.
 func (s *Session) begin(at time.Time) error {
-	s.start, s.now = at, at
+	s.start, s.now, s.acted, s.seen = at, at, at, at
 	s.emptySince = at
 	s.due = at
 	if err := s.writeManifest(); err != nil {
@@ -161,6 +197,7 @@ func (s *Session) handle(ev *signaling.Event) {
 	if ev.Time.After(s.now) {
 		s.now = ev.Time
 	}
+	s.acted = s.now
 	switch ev.Kind {
 	case signaling.Joined:
 		s.join(ev.Participant)
@@ -188,28 +225,62 @@ func (s *Session) handle(ev *signaling.Event) {
 	}
 }
 
-// service does all that is due, notes when to come back, and tells whether the
-// session is over, and why.
-func (s *Session) service() (over bool, err error) {
+// service does all that is due, and notes when to come back.
+func (s *Session) service() {
 	s.due = time.Time{}
+	s.serviceMedia()
+	for _, t := range s.tracks {
+		if reached(t.askDue, s.now) {
+			t.attend(s.now)
+		}
+		s.wake(t.askDue)
+	}
+	s.forget()
+	if !s.over {
+		s.over, s.why = s.policies()
+	}
+	s.serviceStatus()
+	s.serviceManifest()
+}
+
+// serviceMedia serves the tracks and recordings that are due, and no other: what
+// becomes of media must not depend on when something else was.
+func (s *Session) serviceMedia() {
 	for _, t := range s.tracks {
 		if reached(t.due, s.now) {
+			s.acted = s.now
 			t.service(s.now)
 		}
 		s.wake(t.due)
 	}
-	for _, r := range s.recordings {
+	for n := 0; n < len(s.recordings); n++ { // serving one may add another
+		r := s.recordings[n]
+		if !r.closed && reached(r.dueAt, s.now) {
+			s.acted = s.now
+			r.service(s.now)
+		}
 		if !r.closed {
-			s.wake(r.service(s.now))
+			s.wake(r.dueAt)
 		}
 	}
-	s.forget()
-	if over, err := s.policies(); over {
-		return true, err
+}
+
+// drain lets time go on until nothing is waited for. A live session is stopped
+// at some moment, a dump ends with its last event: whatever has passed between
+// the two makes no difference after this.
+func (s *Session) drain() {
+	for _, t := range s.tracks {
+		t.keys.to, t.nacks = nil, false
 	}
-	s.serviceStatus()
-	s.serviceManifest()
-	return false, nil
+	for {
+		s.due = time.Time{}
+		s.serviceMedia()
+		if s.due.IsZero() {
+			break
+		}
+		s.now = s.due
+	}
+	s.now = s.acted
 }
 
 // policies tells whether the session is over by its configuration, or because
@@ -287,6 +358,11 @@ func (s *Session) refuse(what, id string) {
 
 // finish completes all files and the manifest, and gives the error of Run.
 func (s *Session) finish(err error) error {
+	ended := s.now
+	if s.seen.After(ended) {
+		ended = s.seen
+	}
+	s.drain()
 	for len(s.tracks) > 0 {
 		s.endTrack(s.tracks[0])
 	}
@@ -294,6 +370,7 @@ func (s *Session) finish(err error) error {
 		s.recordings[n].close(s.now)
 		n++
 	}
+	s.now = ended
 	for _, p := range s.participants {
 		s.depart(p)
 	}

@@ -64,7 +64,7 @@ func (s *Session) serviceStatus() {
 	}
 	if s.status.due.IsZero() || reached(s.status.due, s.now) {
 		s.cfg.OnStatus(s.snapshot())
-		s.status.due = s.now.Add(StatusInterval)
+		s.status.due = s.later(StatusInterval)
 	}
 	s.wake(s.status.due)
 }

@@ -30,8 +30,10 @@ type track struct {
 	// the memory for one request.
 	nacks   bool
 	missing []uint16
-	// due is when service has something to do though nothing comes.
-	due time.Time
+	// due is when service has something to do though nothing comes, and askDue
+	// when attend has: two things, since what is asked of the sender, who may
+	// not be there, must not change what becomes of media.
+	due, askDue time.Time
 
 	// past is what the depacketizers before dep have counted, foreign the
 	// packets that got into none.
@@ -57,7 +59,7 @@ func (s *Session) newTrack(who *participant, in *signaling.Track, clock *timelin
 	t.place = clock.NewTrack(in.Kind, clockRate(in.Kind))
 	t.nacks = in.Retransmits && in.Feedback != nil
 	wait := s.cfg.MaxWaitLoss
-	if !t.nacks {
+	if !in.Retransmits {
 		wait = min(wait, reorderWait)
 	}
 	if wait == 0 {
@@ -88,13 +90,25 @@ func (t *track) service(now time.Time) {
 		t.feed(out, now)
 	}
 	t.collect(now)
+	t.due = notBefore(now, t.mediaDue())
+	t.s.wake(t.due)
+	t.attend(now)
+}
+
+// attend asks the sender for what is missing, and notes when to ask again.
+func (t *track) attend(now time.Time) {
 	if t.nacks {
 		t.ask(now)
 	}
 	if t.in.Kind == media.Video {
 		t.keys.update(t.dep == nil || t.dep.NeedsKeyframe(), now)
 	}
-	t.schedule(now)
+	due := t.keys.next
+	if t.nacks {
+		due = earliest(due, t.buf.NextNack())
+	}
+	t.askDue = notBefore(now, due)
+	t.s.wake(t.askDue)
 }
 
 // ask asks the sender for missing packets.
@@ -108,20 +122,21 @@ func (t *track) ask(now time.Time) {
 	}
 }
 
-// schedule sets due.
-func (t *track) schedule(now time.Time) {
-	due := earliest(t.buf.Deadline(), t.keys.next)
-	if t.nacks {
-		due = earliest(due, t.buf.NextNack())
-	}
+// mediaDue tells when something that is waited for is given up.
+func (t *track) mediaDue() time.Time {
+	due := t.buf.Deadline()
 	if d, ok := t.place.Deadline(); ok {
 		due = earliest(due, t.s.start.Add(d))
 	}
+	return due
+}
+
+// notBefore gives the time due, or one soon after now when due has passed.
+func notBefore(now, due time.Time) time.Time {
 	if !due.IsZero() && !due.After(now) {
-		due = now.Add(minDeadline)
+		return now.Add(minDeadline)
 	}
-	t.due = due
-	t.s.wake(due)
+	return due
 }
 
 // feed gives a packet in its order to the depacketizer of its codec.
@@ -219,6 +234,9 @@ func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
 		t.rotate(at, now)
 	}
 	l := t.lane
+	if l.private == nil {
+		l.private = f.Private
+	}
 	at = max(at, l.start)
 	t.lost += int64(f.LostPackets)
 	t.dropped += int64(f.DroppedFrames)
@@ -232,6 +250,7 @@ func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
 			Key: f.Key, Hidden: f.Hidden, Droppable: f.Droppable,
 			Width: f.Width, Height: f.Height,
 		},
+		private: f.Private,
 		packets: f.Packets,
 		entered: f.Arrival,
 		from:    t.dep,
@@ -242,7 +261,7 @@ func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
 // file.
 func (t *track) changes(f *depacket.Frame) bool {
 	l := t.lane
-	if l.codec != t.codec {
+	if l.codec != t.codec || l.private != nil && !depacket.Follows(l.codec, l.private, f.Private) {
 		return true
 	}
 	return t.s.cfg.NewFileOnChange && f.Key && len(l.sizes) > 0 && l.sizes[len(l.sizes)-1].differs(f)
@@ -301,7 +320,7 @@ func (t *track) end(now time.Time) {
 	} else {
 		t.place.Flush()
 	}
-	t.due = time.Time{}
+	t.due, t.askDue = time.Time{}, time.Time{}
 	if t.lane != nil {
 		t.trailing()
 		t.settle()
@@ -312,7 +331,7 @@ func (t *track) end(now time.Time) {
 	}
 	t.rec.leave(t, now)
 	t.rec.pump(now, false)
-	t.s.wake(t.rec.due())
+	t.rec.schedule()
 	if t.unreported > 0 {
 		t.s.log.Warn("packets lost", "participant", t.who.id, "kind", t.in.Kind, "packets", t.unreported)
 	}
