@@ -104,7 +104,7 @@ func BenchmarkIndex(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for range b.N {
-		l.marshal(0)
+		l.marshal(0, nil)
 	}
 }
 

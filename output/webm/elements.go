@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/roomtape/roomtape/media"
 )
 
 // Bounds of what is kept of a header, in elements and bytes.
@@ -166,6 +168,13 @@ func (r *Reader) track(e element) Track {
 		switch c.id {
 		case idTrackNumber:
 			t.Number = r.int(c)
+		case idTrackType:
+			switch r.int(c) {
+			case typeVideo:
+				t.Type = media.Video
+			case typeAudio:
+				t.Type = media.Audio
+			}
 		case idCodecID:
 			t.CodecID = r.string(c)
 		case idCodecPrivate:

@@ -5,6 +5,9 @@ const (
 	idEBML    = 0x1A45DFA3
 	idDocType = 0x4282
 
+	idDocTypeVersion     = 0x4287
+	idDocTypeReadVersion = 0x4285
+
 	idVoid  = 0xEC
 	idCRC32 = 0xBF
 
@@ -24,9 +27,12 @@ const (
 
 	idTimestampScale = 0x2AD7B1
 	idDuration       = 0x4489
+	idMuxingApp      = 0x4D80
+	idWritingApp     = 0x5741
 
 	idTrackEntry      = 0xAE
 	idTrackNumber     = 0xD7
+	idTrackType       = 0x83
 	idCodecID         = 0x86
 	idCodecPrivate    = 0x63A2
 	idCodecDelay      = 0x56AA

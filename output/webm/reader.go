@@ -43,6 +43,8 @@ type Block struct {
 	// Offset is where in the file the block's element begins. The frames of
 	// one laced block have the same.
 	Offset int64
+	// Cluster is where in the file the block's cluster begins.
+	Cluster int64
 }
 
 // Track is what a file says of one of its tracks.
@@ -52,6 +54,8 @@ type Track struct {
 	// Track has the codec (CodecUnknown for one that is not recorded by us),
 	// the size, the channels and the decoder configuration.
 	media.Track
+	// Type is Audio or Video, or 0 for a track of another type.
+	Type media.Kind
 	// CodecID is the codec's name in Matroska, such as "V_VP8".
 	CodecID string
 	// CodecDelay is what is to be taken from the timestamps of the blocks,
@@ -71,7 +75,11 @@ type Reader struct {
 	src    source
 	faults []Fault
 	more   bool // there are more faults than the list has
-	seen   *structure
+	// damage counts the faults for which something could not be read.
+	damage int
+	// repairing makes clusters be believed rather than their segment's size.
+	repairing bool
+	seen      *structure
 
 	docType   string
 	scale     int64 // ns per tick
@@ -82,6 +90,7 @@ type Reader struct {
 
 	inSegment, inCluster   bool
 	segmentEnd, clusterEnd int64
+	clusterStart           int64
 	clusterTime            int64 // ticks
 	clusterTimed           bool
 
@@ -171,7 +180,7 @@ func (r *Reader) topElement(e element) {
 	case idSegment:
 		r.src.skipTo(e.data)
 		if r.docType == "" {
-			r.fault(e.start, "a segment without an EBML header before it")
+			r.oddity(e.start, "a segment without an EBML header before it")
 		}
 		r.inSegment, r.segmentEnd = true, e.end
 		r.scale, r.duration = int64(time.Millisecond), 0
@@ -182,7 +191,7 @@ func (r *Reader) topElement(e element) {
 	case idVoid, idCRC32:
 		r.skip(e)
 	case idCluster, idInfo, idTracks, idSeekHead, idCues, idTags, idChapters, idAttachments:
-		r.fault(e.start, "an element of a segment outside of any")
+		r.oddity(e.start, "an element of a segment outside of any")
 		r.inSegment, r.segmentEnd = true, unknownEnd
 		r.segmentElement(e)
 	default:
@@ -197,7 +206,10 @@ func (r *Reader) segmentElement(e element) {
 		return
 	}
 	if e.end != unknownEnd && e.end > r.segmentEnd {
-		r.fault(e.start, "an element that goes on after the end of its segment")
+		r.oddity(e.start, "an element that goes on after the end of its segment")
+		if r.repairing {
+			r.segmentEnd = e.end
+		}
 	}
 	if r.seen != nil {
 		r.seen.element(e)
@@ -205,7 +217,7 @@ func (r *Reader) segmentElement(e element) {
 	switch e.id {
 	case idCluster:
 		r.src.skipTo(e.data)
-		r.inCluster, r.clusterEnd = true, e.end
+		r.inCluster, r.clusterStart, r.clusterEnd = true, e.start, e.end
 		r.clusterTime, r.clusterTimed = 0, false
 	case idInfo:
 		r.info(e)
@@ -219,7 +231,7 @@ func (r *Reader) segmentElement(e element) {
 		r.skip(e)
 	case idEBML, idSegment:
 		if r.segmentEnd != unknownEnd {
-			r.fault(e.start, "a new document before the end of the segment")
+			r.oddity(e.start, "a new document before the end of the segment")
 		}
 		r.endSegment()
 		r.topElement(e)
@@ -234,7 +246,7 @@ func (r *Reader) clusterElement(e element) bool {
 	switch e.id {
 	case idCluster, idInfo, idTracks, idSeekHead, idCues, idTags, idChapters, idAttachments, idEBML, idSegment:
 		if r.clusterEnd != unknownEnd {
-			r.fault(e.start, "a cluster that is shorter than its size says")
+			r.oddity(e.start, "a cluster that is shorter than its size says")
 		}
 		r.inCluster = false
 		return false
@@ -344,7 +356,7 @@ func (r *Reader) emit(e element, simple bool) {
 	}
 	r.given = 0
 	r.block = Block{
-		Track: r.tracks[place].Number, Time: at, Offset: e.start,
+		Track: r.tracks[place].Number, Time: at, Offset: e.start, Cluster: r.clusterStart,
 		Key:       simple && flags&flagKey != 0,
 		Hidden:    flags&flagInvisible != 0,
 		Droppable: flags&flagDroppable != 0,
@@ -441,7 +453,14 @@ func (r *Reader) cut(offset int64, what string) {
 	r.done = true
 }
 
+// fault notes that something can't be read.
 func (r *Reader) fault(offset int64, what string) {
+	r.damage++
+	r.oddity(offset, what)
+}
+
+// oddity notes that something is not as it should be, though it can be read.
+func (r *Reader) oddity(offset int64, what string) {
 	switch {
 	case r.done:
 		// What a cut element lacks is no fault of its own.

@@ -10,6 +10,7 @@ const resyncLook = 24
 // index or document.
 func (r *Reader) resync(offset int64) {
 	r.inCluster = false
+	r.src.teeing = false
 	r.src.skipTo(offset + 1)
 	for {
 		b := r.src.ahead(4 << 10)

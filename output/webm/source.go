@@ -39,6 +39,22 @@ type source struct {
 	r   *bufio.Reader
 	pos int64
 	err error
+
+	// tee gets what is read while teeing is set, up to teeLimit bytes in all.
+	tee    []byte
+	teeing bool
+}
+
+// teeLimit bounds what is kept of the input, in bytes.
+const teeLimit = maxBlock + 2*repairChunk
+
+// keep appends to tee what has been read.
+func (s *source) keep(b []byte) {
+	if len(s.tee)+len(b) > teeLimit {
+		s.teeing = false
+		return
+	}
+	s.tee = append(s.tee, b...)
 }
 
 func newSource(r io.Reader) source {
@@ -69,6 +85,15 @@ func (s *source) ahead(n int) []byte {
 
 // skipTo goes forward to an offset and tells whether the input is that long.
 func (s *source) skipTo(offset int64) bool {
+	for s.teeing && s.pos < offset {
+		b := s.peek(int(min(offset-s.pos, bufferSize)))
+		if len(b) == 0 {
+			return false
+		}
+		s.keep(b)
+		n, _ := s.r.Discard(len(b))
+		s.pos += int64(n)
+	}
 	for s.pos < offset {
 		n, err := s.r.Discard(int(min(offset-s.pos, 1<<30)))
 		s.pos += int64(n)
@@ -94,6 +119,9 @@ func (s *source) appendTo(b []byte, n int) (_ []byte, ok bool) {
 		}
 		got, err := io.ReadFull(s.r, b[at:])
 		s.pos += int64(got)
+		if s.teeing {
+			s.keep(b[at : at+got])
+		}
 		if err != nil {
 			s.note(err)
 			return b[:at+got], false

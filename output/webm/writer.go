@@ -290,7 +290,7 @@ func (w *Writer) Close() error {
 func (w *Writer) complete() {
 	var cues int64
 	end := w.pos
-	if b := w.cues.marshal(int64(w.header.segment)); b != nil {
+	if b := w.cues.marshal(int64(w.header.segment), nil); b != nil {
 		if err := w.writeAt(b, w.pos, "the index"); err != nil {
 			w.truncate() // it plays without
 		} else {
