@@ -259,7 +259,7 @@ func (v *vp9) describe(f *Frame) bool {
 			f.Width, f.Height = h.width, h.height
 		}
 	}
-	if s := v.sizes[v.sid]; f.Key && v.layers > 1 && s.width > f.Width {
+	if s := v.sizes[v.sid]; f.Key && v.layers > 1 && s.width > f.Width && s.height > 0 {
 		// The top layer's header took its size from a reference.
 		f.Width, f.Height = s.width, s.height
 	}

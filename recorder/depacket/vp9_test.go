@@ -166,6 +166,22 @@ func TestVP9LayersBecomeOneSuperframe(t *testing.T) {
 	}
 }
 
+func TestVP9StructureWithASizeOfNothingIsNotBelieved(t *testing.T) {
+	f := &feeder{t: t, d: mustNew(t, media.VP9)}
+	s := &sender{t: t}
+	sizes := [][2]int{{320, 180}, {4366, 0}}
+	f.push(s.vp9Packets(
+		vp9Layer{id: 5, layered: true, sizes: sizes, data: vp9KeyData(320, 180, 20)},
+		vp9Layer{id: 5, layered: true, sid: 1, d: true, sizes: sizes, data: vp9InterData(2, 0, 0, 20)},
+	)...)
+	if f.finish() != 1 {
+		t.Fatalf("%d frames, want 1: %+v", len(f.frames), f.d.Stats())
+	}
+	if fr := f.frames[0]; !fr.Key || fr.Width != 320 || fr.Height != 180 {
+		t.Errorf("key %v, %dx%d", fr.Key, fr.Width, fr.Height)
+	}
+}
+
 func TestVP9FrameOfOneLayerIsLeftAsItIs(t *testing.T) {
 	f := &feeder{t: t, d: mustNew(t, media.VP9)}
 	s := &sender{t: t}
