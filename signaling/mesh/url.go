@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -32,6 +33,11 @@ func ParseURL(rawURL, room string) (dialURL, roomID string, err error) {
 	}
 	if u.Hostname() == "" {
 		return "", "", fmt.Errorf("%w: %q names no host", ErrURL, clip(u.Redacted()))
+	}
+	if port := u.Port(); port != "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return "", "", fmt.Errorf("%w: %q is no port", ErrURL, clip(port))
+		}
 	}
 	u.Fragment, u.RawFragment = "", ""
 	if room == "" {

@@ -23,7 +23,7 @@ func TestParseURL(t *testing.T) {
 	}
 	for _, c := range []struct{ url, room string }{
 		{"", ""}, {"standup", ""}, {"http://host/r", ""}, {"ws:///r", ""}, {"ws://host", ""}, {"ws://host/", ""},
-		{"ws://host:port/r", ""}, {"ws://user:secret@host:port/r", ""}, {"http://user:secret@host/r", ""},
+		{"ws://host:port/r", ""}, {"ws://host:99999/r", ""}, {"ws://user:secret@host:port/r", ""}, {"http://user:secret@host/r", ""},
 		{"ws://host/%zz", ""}, {"ws://host/%00", ""}, {"ws://host/%ff", ""}, {"ws://host/a%0ab", ""},
 		{"ws://host", "a\nb"}, {"ws://host/" + strings.Repeat("r", MaxRoomName+1), ""},
 	} {
