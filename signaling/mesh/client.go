@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -11,7 +12,7 @@ import (
 // newClient makes the HTTP client that opens WebSockets.
 func newClient() *http.Client {
 	d := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 15 * time.Second}
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{CheckRedirect: checkRedirect, Transport: &http.Transport{
 		Proxy:             http.ProxyFromEnvironment,
 		DisableKeepAlives: true, // leaves no goroutine behind
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -22,6 +23,15 @@ func newClient() *http.Client {
 			return &politeConn{Conn: c, spoken: make(chan struct{})}, nil
 		},
 	}}
+}
+
+// checkRedirect ends what may go round in circles. The WebSocket library takes
+// net/http's own limit away.
+func checkRedirect(_ *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("the server redirects more than %d times", maxRedirects)
+	}
+	return nil
 }
 
 // politeConn is a connection that listens only after it has spoken. Some other

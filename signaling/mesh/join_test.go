@@ -101,6 +101,8 @@ func TestDialTellsWhyItCannotJoin(t *testing.T) {
 		{"password", func(t *testing.T) string { return "ws://me:secret@127.0.0.1:1/room" }, patience, "dial ws://me:xxxxx@127.0.0.1:1/room: connection refused"},
 		{"HTTP 200", plain(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }), patience, "dial HOST: the server answers HTTP 200 OK, not with a WebSocket"},
 		{"HTTP 401", plain(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }), patience, "HTTP 401 Unauthorized"},
+		{"redirects in a circle", plain(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/room", http.StatusFound) }),
+			patience, "dial HOST: the server redirects more than 10 times"},
 		{"no HTTP", raw("SSH-2.0-\x1b[31m\x00" + strings.Repeat("x", 9000) + "\r\n"), patience, "malformed HTTP"},
 		{"silence after accept", raw(""), patience, "dial HOST: "},
 		{"HTTP never answers", plain(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), brief, "no answer in time"},

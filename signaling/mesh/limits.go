@@ -32,6 +32,8 @@ const (
 	// maxWaiting is how many messages may wait to be written to a server that
 	// does not read; one more and the socket is given up.
 	maxWaiting = 2048
+	// maxRedirects is how many redirections a handshake follows.
+	maxRedirects = 10
 	// maxBeforePeers is how many messages a server may send before it answers a
 	// join with room_peers.
 	maxBeforePeers = 256
