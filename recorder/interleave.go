@@ -12,6 +12,8 @@ import (
 type held struct {
 	// frame's Time is the session's, not the file's.
 	frame media.Frame
+	// private is the decoder configuration that the frame needs; nil: none.
+	private []byte
 	// packets is how many the frame was made of.
 	packets int
 	// entered is when the frame was complete.

@@ -15,7 +15,9 @@ type lane struct {
 	// number is the muxer's; 0 before the first frame is due.
 	number        int
 	width, height int
-	queue         frameQueue
+	// private is the decoder configuration that the file begins with.
+	private []byte
+	queue   frameQueue
 	// newest is the latest session time that was pushed; less than 0: none.
 	newest time.Duration
 	// ended is set when the track has ended, and holds nobody back.

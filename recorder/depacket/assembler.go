@@ -160,15 +160,26 @@ func (v *video) begin(p *media.Packet, start bool) {
 
 // add adds a payload to the open frame and releases p.
 func (v *video) add(p *media.Packet, payload []byte) {
+	v.write(payload)
+	v.count(p)
+}
+
+// write adds bytes to the open frame.
+func (v *video) write(b []byte) {
 	c := &v.cur
-	c.packets++
 	switch {
 	case c.oversize, c.broken:
-	case len(c.data)+len(payload) > v.cfg.MaxFrameSize:
+	case len(c.data)+len(b) > v.cfg.MaxFrameSize:
 		c.oversize = true
 	default:
-		c.data = append(c.data, payload...)
+		c.data = append(c.data, b...)
 	}
+}
+
+// count counts p, whose payload is in the open frame, and releases it.
+func (v *video) count(p *media.Packet) {
+	c := &v.cur
+	c.packets++
 	if c.capture == 0 {
 		c.capture = v.captureTime(p)
 	}

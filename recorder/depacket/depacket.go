@@ -35,10 +35,20 @@ type Config struct {
 	// MaxFrameSize bounds a frame in bytes; larger ones are dropped. 0 means
 	// DefaultMaxFrameSize.
 	MaxFrameSize int
+	// ParameterSets are H264 parameter sets that the sender gave outside the
+	// stream: NAL units without start codes, as in sprop-parameter-sets
+	// (RFC 6184 §8.1) once decoded. What is no parameter set is ignored.
+	ParameterSets [][]byte
 }
 
-// Frame is one complete frame: a VP8 or VP9 picture with all its layers, or an
-// Opus packet.
+// Frame is one complete frame: a VP8, VP9 or AV1 picture with all its layers, an
+// H264 access unit, or an Opus packet.
+//
+// AV1 comes in the low-overhead bitstream format without temporal delimiters
+// (AV1 bitstream specification §5.2), H264 as NAL units that each have their
+// length in four bytes before them (ISO/IEC 14496-15). A keyframe of either has
+// with it all parameters that its decoder needs, so that they may change in the
+// middle of a file.
 type Frame struct {
 	// Data belongs to the caller, until it is given back with Recycle.
 	Data []byte
@@ -60,6 +70,10 @@ type Frame struct {
 	Droppable bool
 	// Width and Height in pixels are set on keyframes of video.
 	Width, Height int
+	// Private is the decoder configuration of the keyframe that the frame
+	// follows: for AV1 the av1C record, for H264 avcC, else nil. It is shared
+	// by the frames it is for, and must not be changed.
+	Private []byte
 	// LostPackets is how many packets were lost, and DroppedFrames how many
 	// frames were not given though something is known of them, between the
 	// frame given before and this one.
@@ -132,6 +146,21 @@ type Depacketizer interface {
 	Recycle(data []byte)
 }
 
+// Follows tells whether frames of decoder configuration next may be in one file
+// after those of configuration first, which the file declares; both are of
+// Frame.Private. A change of size may: keyframes bring their parameters along. A
+// change of profile, chroma format or bit depth may not, since a player chooses
+// its decoder by what the file declares.
+func Follows(codec media.Codec, first, next []byte) bool {
+	switch codec {
+	case media.AV1:
+		return len(first) >= 4 && len(next) >= 4 && first[1]&0xe0 == next[1]&0xe0 && first[2]&0x7c == next[2]&0x7c
+	case media.H264:
+		return followsAVC(first, next)
+	}
+	return true
+}
+
 // New makes a depacketizer for a codec. The error wraps ErrCodec.
 func New(codec media.Codec, cfg Config) (Depacketizer, error) {
 	if cfg.MaxFrameSize <= 0 {
@@ -142,6 +171,10 @@ func New(codec media.Codec, cfg Config) (Depacketizer, error) {
 		return newVP8(cfg), nil
 	case media.VP9:
 		return newVP9(cfg), nil
+	case media.AV1:
+		return newAV1(cfg), nil
+	case media.H264:
+		return newH264(cfg), nil
 	case media.Opus:
 		return newOpus(cfg), nil
 	}
