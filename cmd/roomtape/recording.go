@@ -76,6 +76,9 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		return nil, err
 	}
 	defer sink.close()
+	if o.out != stdoutName {
+		tellOrphans(findOrphans(o.out, o.partialSuffix, time.Now()), log)
+	}
 
 	room, err := join(ctx, o, log)
 	if err != nil {

@@ -94,9 +94,9 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Value(processesKey{}).(map[string]*process)[name] = p
 }
 
-// cmdSignal sends a signal: signal NAME INT|TERM
+// cmdSignal sends a signal: signal NAME INT|TERM|KILL
 func cmdSignal(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(processOf(ts, args[0]).Process.Signal(map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM}[args[1]]))
+	ts.Check(processOf(ts, args[0]).Process.Signal(map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}[args[1]]))
 }
 
 // cmdEnds waits for a process and checks its exit code: ends NAME CODE

@@ -24,6 +24,7 @@ type sink struct {
 	dir   string // the session's folder, absolute; "" for stdout
 	outer *os.Root
 	inner *os.Root
+	lock  *os.File // held for as long as the session lasts
 }
 
 // openSink opens the folder that recordings go to, before the room is joined:
@@ -103,11 +104,17 @@ func (s *sink) begin(o recordOptions, start time.Time) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", recorder.ErrStorage, err)
 	}
+	if s.lock, err = s.inner.Open("."); err == nil {
+		_, _ = lockFolder(s.lock) // where that can't be done, orphans are told by their age
+	}
 	s.store = output.OpenDir(s.inner, opts)
 	return nil
 }
 
 func (s *sink) close() {
+	if s.lock != nil {
+		_ = s.lock.Close() // it was never written to
+	}
 	for _, root := range []*os.Root{s.inner, s.outer} {
 		if root != nil {
 			_ = root.Close() // nothing was written through it that is not synced

@@ -61,7 +61,7 @@ type Rescue struct {
 // each with its own. What was written when an error is returned is of no use.
 // The error wraps ErrNothing, or is the one of r or w.
 func Repair(w io.WriterAt, r io.ReaderAt, size int64) (Rescue, error) {
-	if claimsWhole(r, size) {
+	if Finished(r, size) {
 		rep, err := Inspect(io.NewSectionReader(r, 0, size), size)
 		if err != nil {
 			return Rescue{}, err
@@ -96,14 +96,14 @@ func Repair(w io.WriterAt, r io.ReaderAt, size int64) (Rescue, error) {
 	return out, nil
 }
 
-// claimsWhole tells whether the head of a file says that the file is finished
-// and as long as it is, so that it is worth finding out.
-func claimsWhole(r io.ReaderAt, size int64) bool {
+// Finished tells whether the head of a file of size bytes says that writing has
+// ended and that all of it is there. It reads no further than the first frame.
+func Finished(r io.ReaderAt, size int64) bool {
 	x := NewReader(io.NewSectionReader(r, 0, size))
 	for !x.done && !x.inCluster && x.damage == 0 {
 		x.step()
 	}
-	return x.inSegment && x.inCluster && x.damage == 0 && x.segmentEnd <= size && x.duration > 0
+	return x.inCluster && x.damage == 0 && x.segmentEnd <= size && x.duration > 0
 }
 
 // repairer copies what is intact from a Reader to a file.
