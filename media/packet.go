@@ -44,6 +44,7 @@ type Packet struct {
 	extensions []byte
 	profile    uint16
 	buf        []byte
+	head       int // size of the header in buf
 }
 
 var packets = sync.Pool{New: func() any { return &Packet{buf: make([]byte, 0, 1500)} }}
@@ -106,6 +107,7 @@ func (p *Packet) Unmarshal(b []byte) error {
 	if len(b) < n {
 		return ErrShortPacket
 	}
+	p.head = n
 	end := len(b)
 	if b[0]&0x20 != 0 {
 		pad := int(b[end-1])
@@ -116,6 +118,27 @@ func (p *Packet) Unmarshal(b []byte) error {
 	}
 	p.Payload = b[n:end:end]
 	return nil
+}
+
+// Append appends the packet as it is on the wire (RFC 3550 §5.1) and returns the
+// longer slice: a header with what the fields say, and with the contributing
+// sources and extensions that it came with, and Payload. Padding is left out.
+func (p *Packet) Append(dst []byte) []byte {
+	at := len(dst)
+	if p.head != 0 {
+		dst = append(dst, p.buf[:p.head]...)
+		dst[at] &^= 0x20
+	} else {
+		dst = append(dst, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	}
+	dst[at+1] = p.PayloadType & 0x7f
+	if p.Marker {
+		dst[at+1] |= 0x80
+	}
+	binary.BigEndian.PutUint16(dst[at+2:], p.SequenceNumber)
+	binary.BigEndian.PutUint32(dst[at+4:], p.Timestamp)
+	binary.BigEndian.PutUint32(dst[at+8:], p.SSRC)
+	return append(dst, p.Payload...)
 }
 
 // Extension gives the data of the header extension element with the given id,

@@ -61,13 +61,13 @@ func Open(ctx context.Context, files []string, cfg Config) (*Room, error) {
 			if len(files) > 1 {
 				err = fmt.Errorf("%s: %w: a recorder's dump is read alone", name, ErrFormat)
 			} else {
-				return &Room{player: newOwnPlayer(own, f)}, nil
+				return openOwn(own, f)
 			}
 		}
 		if err == nil {
 			err = v.file(ctx, src, name)
 		}
-		if err = errors.Join(err, f.Close()); err != nil {
+		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 	}
@@ -78,6 +78,15 @@ func Open(ctx context.Context, files []string, cfg Config) (*Room, error) {
 	p, err := newReplay(v, files)
 	if err != nil {
 		return nil, err
+	}
+	return &Room{player: p}, nil
+}
+
+// openOwn opens a dump that a Writer has written. It takes over f.
+func openOwn(src *pcapng, f *os.File) (*Room, error) {
+	p, err := newOwnPlayer(src, f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return &Room{player: p}, nil
 }
