@@ -156,8 +156,19 @@ func compare(t testing.TB, src source, operations int) {
 			}
 		}
 	}
+	newest := sent
 	for range operations {
-		switch op := src.next(100); {
+		op := src.next(100)
+		if m.started {
+			newest = m.high
+		}
+		if op >= 60 && sent-newest > maxDropout/2 {
+			op = 0 // what comes from further away is taken for another sender's
+		}
+		if m.started && sent-m.next > DefaultMaxPackets/2 {
+			now += wait // the model has no limits
+		}
+		switch {
 		case op < 60: // in order
 			push(sent)
 			sent++
@@ -167,7 +178,9 @@ func compare(t testing.TB, src source, operations int) {
 		case op < 85: // arrives after all
 			if len(transit) > 0 {
 				i := src.next(len(transit))
-				push(transit[i])
+				if m.high-transit[i] < maxBehind {
+					push(transit[i])
+				}
 				transit = append(transit[:i], transit[i+1:]...)
 			}
 		case op < 90: // sent twice
