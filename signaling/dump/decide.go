@@ -134,9 +134,13 @@ func (v *survey) pairWithOriginal(s *stream) {
 	if s.main == nil || !strings.EqualFold(s.main.format.Name, "rtx") {
 		return
 	}
+	if o := s.main.evidence.repeated; o != nil && o.codecs != nil && s.main.evidence.rtx.share() >= 50 {
+		s.original = o
+		return
+	}
 	var found *stream
 	for _, o := range v.pairs[s.key.pair] {
-		if o == s || o.kind == media.KindUnknown {
+		if o == s || o.kind != media.Video {
 			continue
 		}
 		if _, ok := o.codecs[s.main.format.Original]; s.main.format.HasOriginal && !ok {

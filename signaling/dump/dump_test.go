@@ -49,8 +49,14 @@ type played struct {
 // play opens files and takes all there is.
 func play(t testing.TB, cfg dump.Config, files ...string) played {
 	t.Helper()
-	p := played{packets: map[media.Codec]int{}}
 	r, err := dump.Open(t.Context(), files, cfg)
+	return take(t, r, err)
+}
+
+// take takes all that a room has, which opening gave.
+func take(t testing.TB, r *dump.Room, err error) played {
+	t.Helper()
+	p := played{packets: map[media.Codec]int{}}
 	var unusable *dump.UnusableError
 	if errors.As(err, &unusable) {
 		p.summary = unusable.Summary

@@ -247,7 +247,11 @@ func (n *network) transport(proto uint8, from, to netip.Addr, b []byte, d *datag
 		d.from = netip.AddrPortFrom(from, binary.BigEndian.Uint16(b))
 		d.to = netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2:]))
 		b, size := b[8:], int(binary.BigEndian.Uint16(b[4:]))-8
-		if size >= 0 && size < len(b) {
+		if size > len(b) {
+			d.other = otherShort
+			return
+		}
+		if size >= 0 { // else it is left to segmentation offload
 			b = b[:size]
 		}
 		d.data = b

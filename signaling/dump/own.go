@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -142,7 +142,7 @@ func (e *ownEvent) track() *signaling.Track {
 // ownPlayer gives the events that a Writer has written.
 type ownPlayer struct {
 	src     *pcapng
-	file    *os.File
+	file    io.Closer
 	session SessionInfo
 	tracks  map[uint32]*ownTrack
 	last    time.Time
@@ -158,7 +158,7 @@ type ownTrack struct {
 	stream *Stream
 }
 
-func newOwnPlayer(src *pcapng, f *os.File) (*ownPlayer, error) {
+func newOwnPlayer(src *pcapng, f io.Closer) (*ownPlayer, error) {
 	if v := src.own.Version; v != ownVersion {
 		return nil, fmt.Errorf("%s: %w: a dump of version %d, of a later Roomtape", src.name, ErrFormat, v)
 	}

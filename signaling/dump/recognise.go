@@ -46,6 +46,8 @@ type evidence struct {
 	flex   tally // FlexFEC of a known stream
 	rtx    tally // original sequence numbers of a known stream
 	empty  int   // packets without payload
+	// repeated is the stream that rtx found last.
+	repeated *stream
 
 	// seen counts the values of each of the first bytes of payloads.
 	seen [4][4]uint64
@@ -105,7 +107,10 @@ func (e *evidence) look(p *media.Packet, others sibling) {
 	}
 	e.event.mark(len(b) == 4 && b[0] <= 16 && b[1]&0x40 == 0)
 	e.flex.mark(others.protects(p))
-	e.rtx.mark(others.repeats(p))
+	repeated := others.repeated(p)
+	if e.rtx.mark(repeated != nil); repeated != nil {
+		e.repeated = repeated
+	}
 	e.started, e.sequence, e.timestamp = true, p.SequenceNumber, p.Timestamp
 }
 
@@ -113,9 +118,9 @@ func (e *evidence) look(p *media.Packet, others sibling) {
 type sibling interface {
 	// protects tells whether a packet names another stream as FlexFEC does.
 	protects(p *media.Packet) bool
-	// repeats tells whether a payload begins with a recent sequence number of
-	// a video stream.
-	repeats(p *media.Packet) bool
+	// repeated gives the video stream whose recent sequence number a payload
+	// begins with, or nil.
+	repeated(p *media.Packet) *stream
 }
 
 // place is where in a frame a packet is.
@@ -184,7 +189,7 @@ func (e *evidence) verdict() Format {
 		return Format{Name: "flexfec-03"}
 	case e.event.share() == 100 && best != media.Opus:
 		return Format{Name: "telephone-event"}
-	case e.rtx.share() >= 90 && (found.certain == 0 || e.rtx.good >= enough):
+	case e.rtx.share() >= 90 && e.rtx.good >= 2 && found.certain == 0:
 		return Format{Name: "rtx"}
 	case best != media.CodecUnknown:
 		return NewFormat(best.String())

@@ -64,6 +64,9 @@ func (f *rtpDump) next(d *datagram) error {
 	case size < 8:
 		return f.damage("a record of %d bytes", size)
 	}
-	d.data, err = f.take(size - 8)
+	whole := int(binary.BigEndian.Uint16(head[2:]))
+	if d.data, err = f.take(size - 8); whole > size-8 {
+		d.data, d.other = nil, otherShort
+	}
 	return err
 }

@@ -312,10 +312,7 @@ func (o siblings) protects(p *media.Packet) bool {
 // recentPackets is how old the packet may be that is sent again.
 const recentPackets = 512
 
-func (o siblings) repeats(p *media.Packet) bool { return o.repeated(p) != nil }
-
-// repeated gives the stream whose packet p repeats, as far as its payload's first
-// two bytes can tell (RFC 4588 §4).
+// repeated looks at the original sequence number (RFC 4588 §4), and at the time.
 func (o siblings) repeated(p *media.Packet) *stream {
 	if len(p.Payload) < 2 {
 		return nil
