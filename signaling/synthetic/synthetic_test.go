@@ -129,7 +129,8 @@ func TestPeersPlayToEachOther(t *testing.T) {
 			t.Fatal("nothing arrives")
 		}
 	}
-	if video, audio := bob.Sent(); video < 25 || audio < 50 {
+	// The last packet may arrive before it is counted.
+	if video, audio := bob.Sent(); video < 25 || audio < 49 {
 		t.Errorf("sent %d frames and %d packets", video, audio)
 	}
 	if err := errors.Join(bob.Close(), alice.Close()); err != nil {
