@@ -65,6 +65,8 @@ type MuxerOptions struct {
 	UID string
 	// Date is when the recording's first frame was presented.
 	Date time.Time
+	// Recorder is Config.Recorder.
+	Recorder string
 	// Title is the participant's id: untrusted.
 	Title string
 }
@@ -89,6 +91,9 @@ type Config struct {
 	// DefaultName.
 	Name     string
 	NameVars map[string]string
+	// Dump, when not nil, tells in which file, beside the recordings, what
+	// arrives is kept, and the error that has ended that.
+	Dump func() (path string, err error)
 
 	// Only restricts the recording to one kind of media; KindUnknown: both.
 	Only media.Kind

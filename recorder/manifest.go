@@ -31,6 +31,10 @@ type Manifest struct {
 	// Unrecorded lists the tracks that sent packets but have no place in a
 	// file, so that every packet is accounted for, up to MaxUnrecorded.
 	Unrecorded []UnrecordedEntry `json:"unrecorded,omitempty"`
+	// Dump is the file that keeps what arrived, beside the recordings, and
+	// DumpError why it ends before they do.
+	Dump      string `json:"dump,omitempty"`
+	DumpError string `json:"dump_error,omitempty"`
 	// Refused counts the participants, tracks and files beyond the limits.
 	Refused int `json:"refused,omitempty"`
 }

@@ -243,11 +243,11 @@ func (r *recording) begin() error {
 	r.offset = r.earliest()
 	k, w := newSink(r.file)
 	m, err := s.cfg.NewMuxer(w, MuxerOptions{
-		Chunk: s.cfg.Chunk,
-		Ext:   r.ext,
-		UID:   s.cfg.Room + "\x00" + r.who.id + "\x00" + strconv.Itoa(r.n) + "\x00" + strconv.FormatInt(s.start.UnixNano(), 36),
-		Date:  s.start.Add(r.offset).UTC().Round(0),
-		Title: r.who.id,
+		Chunk:    s.cfg.Chunk,
+		Ext:      r.ext,
+		UID:      s.cfg.Room + "\x00" + r.who.id + "\x00" + strconv.Itoa(r.n) + "\x00" + strconv.FormatInt(s.start.UnixNano(), 36),
+		Date:     s.start.Add(r.offset).UTC().Round(0),
+		Recorder: s.cfg.Recorder, Title: r.who.id,
 	})
 	r.sink = k
 	if err != nil {

@@ -81,6 +81,12 @@ func (s *Session) Manifest() Manifest {
 			m.State, m.Reason = StateIncomplete, s.manifest.why.Error()
 		}
 	}
+	if s.cfg.Dump != nil {
+		path, err := s.cfg.Dump()
+		if m.Dump = path; err != nil {
+			m.DumpError = err.Error()
+		}
+	}
 	for _, r := range s.recordings {
 		if r.muxer != nil {
 			m.Files = append(m.Files, r.entry())

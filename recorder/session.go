@@ -253,8 +253,9 @@ func (s *Session) serviceMedia() {
 		}
 		s.wake(t.due)
 	}
-	for n := 0; n < len(s.recordings); n++ { // serving one may add another
+	for n := 0; n < len(s.recordings); { // serving one may add another
 		r := s.recordings[n]
+		n++
 		if !r.closed && reached(r.dueAt, s.now) {
 			s.acted = s.now
 			r.service(s.now)

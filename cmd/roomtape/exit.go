@@ -7,6 +7,7 @@ import (
 
 	"github.com/roomtape/roomtape/recorder"
 	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/dump"
 )
 
 // The exit codes are a contract with scripts; exitTable says what they mean.
@@ -36,6 +37,14 @@ var exitTable = map[int]string{
 
 // errDamaged is wrapped by errors about input that is not whole.
 var errDamaged = errors.New("damaged")
+
+// errDiffers: a replay gives something else than its golden file expects.
+var errDiffers = errors.New("not as expected")
+
+// damagedErrors are those that have the exit code for damaged input.
+var damagedErrors = []error{
+	errDamaged, errDiffers, dump.ErrDamaged, dump.ErrFormat, dump.ErrEncrypted, dump.ErrCodec, dump.ErrNoMedia,
+}
 
 // usageError is a mistake in how the program was called.
 type usageError struct{ err error }
@@ -93,10 +102,10 @@ func exitCode(err error) int {
 		return exitJoin
 	case errors.Is(err, signaling.ErrLost):
 		return exitLost
+	case slices.ContainsFunc(damagedErrors, func(target error) bool { return errors.Is(err, target) }):
+		return exitDamaged
 	case errors.Is(err, recorder.ErrNoMedia):
 		return exitNoMedia
-	case errors.Is(err, errDamaged):
-		return exitDamaged
 	case errors.Is(err, errSignal):
 		return exitForced
 	}

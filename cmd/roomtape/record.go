@@ -73,6 +73,7 @@ func recordFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "duration", Usage: "leave after `TIME` (default: stay)", DefaultText: "none"},
 		&cli.StringSliceFlag{Name: "ice-server", Usage: "`URL` of a STUN or TURN server, repeatable; stun:HOST, turn:USER:PASSWORD@HOST, turns:…"},
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
+		&cli.BoolFlag{Name: "dump-rtp", Usage: "also keep what arrives, as dump.pcapng beside the recordings, for replay and Wireshark"},
 		&cli.BoolFlag{Name: "announce", Value: true, Usage: "tell the room that it is being recorded"},
 		&cli.StringFlag{Name: "exec-after", Usage: "shell `COMMAND` to run when a file is final, with $ROOMTAPE_FILE and $ROOMTAPE_MANIFEST"},
 		&cli.BoolFlag{Name: "json", Usage: "the manifest on stdout at the end"},
@@ -86,7 +87,7 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 		participants: c.String("participants"), chunk: c.Duration("chunk"), maxWaitLoss: c.Duration("max-wait-loss"),
 		peerID: c.String("peer-id"), joinTimeout: c.Duration("join-timeout"),
 		wait: c.Duration("wait"), untilEmpty: c.Duration("until-empty"), duration: c.Duration("duration"),
-		announce: c.Bool("announce"), execAfter: c.String("exec-after"), json: c.Bool("json"),
+		announce: c.Bool("announce"), dumpRTP: c.Bool("dump-rtp"), execAfter: c.String("exec-after"), json: c.Bool("json"),
 	}
 	rawURL, err := oneArgument(c, "ROOM", "wss://rooms.example.org/standup")
 	if err != nil {
@@ -179,6 +180,8 @@ func (o *recordOptions) check() error {
 		return usagef("--out is empty")
 	case o.out == stdoutName && o.json:
 		return usagef("--json and --out - would both write to stdout")
+	case o.out == stdoutName && o.dumpRTP:
+		return usagef("--dump-rtp needs a folder, and --out - has none")
 	case o.out == stdoutName && o.execAfter != "":
 		return usagef("--exec-after needs files, and --out - writes none")
 	}

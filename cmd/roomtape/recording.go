@@ -35,7 +35,7 @@ type recordOptions struct {
 	peerID                                  string
 	joinTimeout, wait, untilEmpty, duration time.Duration
 	iceServers                              []peer.ICEServer
-	relayOnly, announce                     bool
+	relayOnly, announce, dumpRTP            bool
 	execAfter                               string
 	json                                    bool
 }
@@ -107,10 +107,18 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		defer h.Close(hookGrace)
 		store = hookStore{store, h}
 	}
+	var dumped func() (string, error)
+	source, finish := room, func() {}
+	if o.dumpRTP {
+		info := o.sessionInfo(start)
+		d := dumpRoom(room, sink.store, info, start, log)
+		finish = d.finish
+		source, dumped, start = d, d.state, info.Start
+	}
 	session, err := recorder.NewSession(recorder.Config{
 		Room: o.room, URL: redacted(o.url), Recorder: programName(),
 		Store: store, NewMuxer: o.format.newMuxer, Ext: o.format.ext, Name: o.name,
-		Only: o.only, Participants: o.participants, Start: start,
+		Only: o.only, Participants: o.participants, Start: start, Dump: dumped,
 		Chunk: o.chunk, MaxWaitLoss: orNone(o.maxWaitLoss), Fsync: o.fsync, NewFileOnChange: o.newFileOnChange,
 		Wait: o.wait, UntilEmpty: o.untilEmpty, Duration: o.duration,
 		Logger: log, OnStatus: statusShower(std, o.room),
@@ -118,8 +126,9 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	err = session.Run(ctx, room)
+	err = session.Run(ctx, source)
 	leave() // before anything that takes its time
+	finish()
 	hash(ctx, session, log)
 	return &recorded{dir: sink.dir, manifest: session.Manifest()}, err
 }

@@ -31,6 +31,7 @@ var rooms = []roomKind{
 // formats are the kinds of file.
 var formats = []format{
 	{name: "webm", ext: webm.Ext, newMuxer: newWebM},
+	{name: "ivf", ext: ivfExt, newMuxer: newIVF},
 }
 
 // A roomKind knows how to join one kind of room.
@@ -106,10 +107,6 @@ func dialMesh(ctx context.Context, o joinOptions) (signaling.Room, error) {
 		return nil, err
 	}
 	return room, nil
-}
-
-func newWebM(w io.Writer, o recorder.MuxerOptions) (output.Muxer, error) {
-	return webm.NewWriter(w, webm.Config{Chunk: o.Chunk, Writer: programName(), UID: o.UID, Date: o.Date})
 }
 
 // programName is how files and manifests name what made them.

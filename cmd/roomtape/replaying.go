@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/output"
+	"github.com/roomtape/roomtape/recorder"
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/dump"
+)
+
+// The names in dump.SessionInfo.Options of what a recording depends on besides
+// what arrived.
+const (
+	optionChunk        = "chunk"
+	optionMaxWaitLoss  = "max-wait-loss"
+	optionOnChange     = "on-change"
+	optionOnly         = "only"
+	optionParticipants = "participants"
+)
+
+// fileProgram is the program's name in files of dumps that do not say who
+// recorded them. It lacks the version, so that later ones give the same bytes.
+const fileProgram = "roomtape"
+
+// replayOptions is what replay can be asked for. The zero values of chunk,
+// maxWaitLoss and onChange are those of the dump.
+type replayOptions struct {
+	dumps              []string
+	out, session, name string
+	format             format
+	dump               dump.Config
+	chunk, maxWaitLoss time.Duration // maxWaitLoss as recorder.Config has it
+	onChange           string
+	speed              float64 // 0: as fast as possible
+	check              string
+	update, json       bool
+}
+
+// replayed is what replay has made.
+type replayed struct {
+	recorder.Manifest
+	Dump dump.Summary `json:"dump"`
+	dir  string       // "": nothing is kept
+}
+
+// replay turns the dumps into recordings and prints the result; with a golden
+// file, it compares the result or writes it.
+func replay(ctx context.Context, o replayOptions, std stdio, logs logOptions) error {
+	var want any
+	if o.check != "" && !o.update {
+		var err error
+		if want, err = readGolden(o.check); err != nil {
+			return err
+		}
+	}
+	var result *replayed
+	err := onScreen(std, func(std stdio) (err error) {
+		result, err = replayDumps(ctx, o, std, logs.logger(std.err))
+		return err
+	})
+	if result == nil {
+		return err
+	}
+	text := std.out
+	if o.json {
+		text = std.err
+		err = listErrors(append(eachError(err), printJSON(std.out, result))...)
+	} else {
+		result.print(text)
+	}
+	if o.check == "" {
+		return err
+	}
+	return listErrors(append(eachError(err), checkGolden(ctx, o, want, result.Manifest, text))...)
+}
+
+// checkGolden compares the result with the golden file, or writes it.
+func checkGolden(ctx context.Context, o replayOptions, want any, m recorder.Manifest, text io.Writer) error {
+	if ctx.Err() != nil {
+		return errSignal // what was replayed is not all
+	}
+	g := newGolden(m)
+	if o.update {
+		if err := g.write(o.check); err != nil {
+			return err
+		}
+		fmt.Fprintf(text, "Wrote %s\n", printable(o.check))
+		return nil
+	}
+	list, err := g.diff(want)
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		printDifferences(text, o.check, list)
+		return fmt.Errorf("%w: the result differs from %s", errDiffers, o.check)
+	}
+	fmt.Fprintf(text, "As expected by %s\n", printable(o.check))
+	return nil
+}
+
+// replayDumps replays the dumps. The result is nil when it came to no session;
+// otherwise it is there beside an error too.
+func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logger) (*replayed, error) {
+	o.dump.Logger = log
+	room, err := dump.Open(ctx, o.dumps, o.dump)
+	var path *fs.PathError
+	switch {
+	case ctx.Err() != nil:
+		return nil, errSignal
+	case errors.As(err, &path):
+		return nil, usageError{err}
+	case err != nil:
+		return nil, err
+	}
+	defer func() { _ = room.Close() }() // it was only read
+
+	info := dump.SessionInfo{}
+	if s := room.Summary().Session; s != nil {
+		info = *s
+	}
+	place, err := openReplaySink(o, info)
+	if err != nil {
+		return nil, err
+	}
+	defer place.close()
+
+	cfg := o.config(info)
+	cfg.Store, cfg.Logger = place.store, log
+	cfg.OnStatus = statusShower(std, dumpName(o.dumps))
+	session, err := recorder.NewSession(cfg)
+	if err != nil {
+		return nil, err
+	}
+	err = session.Run(ctx, &pastRoom{Room: room, speed: o.speed})
+	if errors.Is(err, recorder.ErrNoMedia) {
+		err = fmt.Errorf("%s: %w: %w", strings.Join(o.dumps, ", "), errDamaged, err)
+	}
+	if o.json || o.session != "" || o.check != "" {
+		hash(ctx, session, log)
+	}
+	return &replayed{Manifest: session.Manifest(), Dump: room.Summary(), dir: place.dir}, err
+}
+
+// config gives the recorder's configuration: what the dump says the live one
+// was, and what was asked for.
+func (o *replayOptions) config(info dump.SessionInfo) recorder.Config {
+	cfg := recorder.Config{
+		Room: info.Room, URL: info.URL, Recorder: info.Recorder, Start: info.Start,
+		NewMuxer: o.format.newMuxer, Ext: o.format.ext,
+		Name: o.name, NameVars: map[string]string{"dump": dumpName(o.dumps)},
+		Participants: info.Options[optionParticipants],
+		Fsync:        recorder.FsyncClose,
+		Chunk:        o.chunk, MaxWaitLoss: o.maxWaitLoss,
+	}
+	if cfg.Recorder == "" {
+		cfg.Recorder = fileProgram
+	}
+	for _, k := range []media.Kind{media.Audio, media.Video} {
+		if info.Options[optionOnly] == k.String() {
+			cfg.Only = k
+		}
+	}
+	if d, err := time.ParseDuration(info.Options[optionChunk]); cfg.Chunk == 0 && err == nil && d >= minChunk && d <= maxChunk {
+		cfg.Chunk = d
+	}
+	if d, err := time.ParseDuration(info.Options[optionMaxWaitLoss]); cfg.MaxWaitLoss == 0 && err == nil && d >= 0 {
+		cfg.MaxWaitLoss = orNone(d)
+	}
+	onChange := o.onChange
+	if onChange == "" {
+		onChange = info.Options[optionOnChange]
+	}
+	cfg.NewFileOnChange = onChange == "new-file"
+	return cfg
+}
+
+// dumpName is the {dump} of names: that of the first file, without its ending.
+func dumpName(files []string) string {
+	name := filepath.Base(files[0])
+	return strings.TrimSuffix(name, filepath.Ext(name))
+}
+
+// replaySink is where the recordings of a replay go.
+type replaySink struct {
+	store output.Store
+	dir   string // "": a folder that is removed
+	close func()
+}
+
+// openReplaySink opens the folder of the recordings.
+func openReplaySink(o replayOptions, info dump.SessionInfo) (*replaySink, error) {
+	fail := func(err error) (*replaySink, error) {
+		return nil, fmt.Errorf("%w: %w", recorder.ErrStorage, err)
+	}
+	dir := o.out
+	cleanup := func() {}
+	k := &replaySink{}
+	switch {
+	case dir != "":
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return fail(err)
+		}
+		k.dir = dir
+	case o.check != "":
+		var err error
+		if dir, err = os.MkdirTemp("", "roomtape-check-"); err != nil {
+			return fail(err)
+		}
+		cleanup = func() { _ = os.RemoveAll(dir) }
+	default:
+		dir = filepath.Dir(o.dumps[0])
+		k.dir = dir
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		cleanup()
+		return fail(err)
+	}
+	k.close = func() {
+		_ = root.Close()
+		cleanup()
+	}
+	opts := output.DirOptions{NoSync: o.check != "" && o.out == ""}
+	if o.session == "" {
+		k.store = unlistedStore{output.OpenDir(root, opts)}
+		return k, nil
+	}
+	name, err := output.Expand(o.session, replaySessionVars(info.Room, dumpName(o.dumps), info.Start))
+	if err == nil {
+		name, err = output.OpenDir(root, opts).MakeDir(name)
+	}
+	var inner *os.Root
+	if err == nil {
+		inner, err = root.OpenRoot(name)
+	}
+	if err != nil {
+		k.close()
+		return fail(err)
+	}
+	if k.dir != "" {
+		k.dir = filepath.Join(k.dir, filepath.FromSlash(name))
+	}
+	k.close = func() {
+		_ = inner.Close()
+		_ = root.Close()
+		cleanup()
+	}
+	k.store = output.OpenDir(inner, opts)
+	return k, nil
+}
+
+func replaySessionVars(room, name string, start time.Time) map[string]string {
+	vars := sessionVars(room, start)
+	vars["dump"] = name
+	return vars
+}
+
+// unlistedStore is a Store that keeps no manifest: a folder that is not the
+// session's own may have another one.
+type unlistedStore struct{ output.Store }
+
+// WriteFile does nothing.
+func (unlistedStore) WriteFile(string, []byte) error { return nil }
+
+// pastRoom is a room that has already happened. It gives no ticks, since the
+// recorder knows from the times of events what was due before them.
+type pastRoom struct {
+	signaling.Room
+	speed float64 // 0: as fast as possible
+	// began is when the event of the time first was given.
+	began, first time.Time
+}
+
+// Next is the room's, at the speed that was asked for.
+func (r *pastRoom) Next(ctx context.Context, _ time.Time) (signaling.Event, error) {
+	e, err := r.Room.Next(ctx, time.Time{})
+	if err != nil || r.speed == 0 {
+		return e, err
+	}
+	if r.began.IsZero() {
+		r.began, r.first = time.Now(), e.Time
+	}
+	after := min(float64(e.Time.Sub(r.first))/r.speed, float64(1<<62))
+	select {
+	case <-time.After(time.Until(r.began.Add(time.Duration(after)))):
+		return e, nil
+	case <-ctx.Done():
+		if e.Packet != nil {
+			e.Packet.Release()
+		}
+		return signaling.Event{}, ctx.Err()
+	}
+}
