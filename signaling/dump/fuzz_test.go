@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -47,6 +48,11 @@ func obey(t *testing.T, cfg dump.Config, b []byte) {
 		return
 	}
 	defer r.Close()
+	defer func() {
+		if _, err := json.Marshal(r.Summary()); err != nil {
+			t.Fatal(err)
+		}
+	}()
 	live := map[*signaling.Track]bool{}
 	var last, deadline time.Time
 	for n := 0; ; n++ {

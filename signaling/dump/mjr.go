@@ -66,9 +66,9 @@ func newMJR(in *input) (*mjr, error) {
 		return nil, in.damage("its header is no JSON: %v", err)
 	}
 	if at := f.header.Written; at != 0 {
-		f.start = time.UnixMicro(at).UTC()
+		f.start = plausible(time.UnixMicro(at))
 	} else if at := f.header.Created; at != 0 {
-		f.start = time.UnixMicro(at).UTC()
+		f.start = plausible(time.UnixMicro(at))
 	}
 	return f, nil
 }

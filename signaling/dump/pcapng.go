@@ -213,7 +213,16 @@ func (i *pcapInterface) time(ticks uint64) time.Time {
 	}
 	hi, lo := bits.Mul64(ticks%i.ticks, 1_000_000_000)
 	nanos, _ := bits.Div64(hi, lo, i.ticks)
-	return time.Unix(int64(ticks/i.ticks)+i.offset, int64(nanos)).UTC()
+	return plausible(time.Unix(int64(ticks/i.ticks)+i.offset, int64(nanos)))
+}
+
+// plausible gives the time in UTC, or no time when RFC 3339 can't say it or it is
+// before there was RTP.
+func plausible(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 1970 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 func (f *pcapng) next(d *datagram) error {

@@ -68,11 +68,9 @@ type openFrame struct {
 	opusLength uint32
 }
 
-// look takes in a packet; they come in the order of the dump.
+// look takes in one of the first sampled packets; they come in the order of the
+// dump.
 func (e *evidence) look(p *media.Packet, others sibling) {
-	if e.packets >= sampled {
-		return
-	}
 	e.packets++
 	b := p.Payload
 	if len(b) == 0 {

@@ -203,4 +203,3 @@ func (r *Room) Close() error {
 	}
 	return r.player.close()
 }
-

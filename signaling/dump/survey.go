@@ -269,7 +269,9 @@ func (v *survey) note(s *stream, p *media.Packet, at time.Time) {
 		s.payloads = append(s.payloads, y)
 	}
 	y.packets++
-	y.evidence.look(p, siblings{v.pairs[s.key.pair], s})
+	if y.evidence.packets < sampled {
+		y.evidence.look(p, siblings{v.pairs[s.key.pair], s})
+	}
 }
 
 // maxStep is the greatest step of an RTP timestamp, in ticks, that is taken for
