@@ -58,6 +58,10 @@ func TestCapturesBecomeRecordings(t *testing.T) {
 			map[uint8]media.Codec{98: media.VP9}, 112, -1, ""},
 		{belledonne + "congestion/video-160-0-0a5f30.pcapng", map[uint8]media.Codec{96: media.VP8}, 565, 5, ""},
 		{belledonne + "congestion/video-160-90-0a5c30.pcapng", map[uint8]media.Codec{96: media.VP8}, 18, -1, ""},
+		// One keyframe is cut short; 12 frames refer to it.
+		{"algesten-str0m/tests/data/h264.pcap", map[uint8]media.Codec{126: media.H264}, 158 - 13, 7, ""},
+		{"HackWebRTC-webrtc/_history/talk/media/testdata/video.rtpdump", map[uint8]media.Codec{97: media.H264}, 252, 1, ""},
+		{belledonne + "h264_missing_pps_in_second_i_frame.pcap", map[uint8]media.Codec{96: media.H264}, 16, 1, ""},
 		{belledonne + "rtp-534late-24loss-7000total.pcapng", map[uint8]media.Codec{124: media.Opus}, 7108, 7108, ""},
 		{belledonne + "opus-edge-congestion20_60_40.pcapng", map[uint8]media.Codec{96: media.Opus}, 3083, 3083, ""},
 		{"rickwporter-rtp-pcap/examples/sip-rtp-opus.pcap", map[uint8]media.Codec{99: media.Opus}, 425, 425, ""},

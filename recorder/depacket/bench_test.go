@@ -85,6 +85,16 @@ func BenchmarkVP9Layers(b *testing.B) {
 		append(split(inter, l.descriptor), split(inter, up.descriptor)...))
 }
 
+func BenchmarkAV1(b *testing.B) {
+	frames := av1Payloads(2)
+	benchmark(b, media.AV1, frames[0], frames[1])
+}
+
+func BenchmarkH264(b *testing.B) {
+	frames := h264Payloads(2)
+	benchmark(b, media.H264, frames[0], frames[1])
+}
+
 func BenchmarkOpus(b *testing.B) {
 	packet := [][]byte{append([]byte{0xf8}, make([]byte, 160)...)}
 	benchmark(b, media.Opus, packet, packet)

@@ -65,7 +65,15 @@ func checkFrame(t testing.TB, codec media.Codec, f Frame) {
 	t.Helper()
 	// What makes a superframe comes on top: an index of at most 2 + 8×4 bytes,
 	// and one for each layer that is hidden.
-	if len(f.Data) == 0 || len(f.Data) > fuzzMaxFrame+34+7 {
+	// Keyframes of AV1 and H264 may get parameters in front of them.
+	limit := fuzzMaxFrame + 34 + 7
+	switch codec {
+	case media.AV1:
+		limit = fuzzMaxFrame + maxSequence
+	case media.H264:
+		limit = fuzzMaxFrame + (1+maxPPS)*(maxParameterSet+4)
+	}
+	if len(f.Data) == 0 || len(f.Data) > limit {
 		t.Fatalf("frame of %d bytes", len(f.Data))
 	}
 	if f.Packets < 1 || f.LostPackets < 0 || f.DroppedFrames < 0 {
@@ -79,6 +87,9 @@ func checkFrame(t testing.TB, codec media.Codec, f Frame) {
 	}
 	if f.Key != (f.Width > 0) || f.Key != (f.Height > 0) || f.Duration != 0 {
 		t.Fatalf("video frame: key %v, %dx%d, %v", f.Key, f.Width, f.Height, f.Duration)
+	}
+	if (codec == media.AV1 || codec == media.H264) && len(f.Private) < 4 {
+		t.Fatalf("decoder configuration %x", f.Private)
 	}
 	if f.Width > 65536 || f.Height > 65536 {
 		t.Fatalf("size %dx%d", f.Width, f.Height)
@@ -125,7 +136,7 @@ func malformed(t testing.TB) (payloads [][]byte) {
 	return payloads
 }
 
-var fuzzed = []media.Codec{media.VP8, media.VP9, media.Opus}
+var fuzzed = []media.Codec{media.VP8, media.VP9, media.AV1, media.H264, media.Opus}
 
 func TestMalformedPacketsOfOthersDoNoHarm(t *testing.T) {
 	payloads := malformed(t)
@@ -175,6 +186,16 @@ func addSeeds(f *testing.F, codec media.Codec) {
 			p = append(p, s.vp9Packets(l, up)...)
 		}
 		f.Add(encode(p, len(p)))
+	case media.AV1:
+		p := packetsOf(f, av1Payloads(8))
+		f.Add(encode(p, len(p)))
+	case media.H264:
+		p := packetsOf(f, h264Payloads(8))
+		f.Add(encode(p, len(p)))
+		for _, name := range []string{str0mH264, rtpdumpH264, missingPPS} {
+			p := capturetest.Packets(f, name, func(*media.Packet) bool { return true })
+			f.Add(encode(p, 40))
+		}
 	case media.Opus:
 		f.Add([]byte("\x01\x03\x01\x00\xf8\x01\x02\x00\x06\x01\x10\xfb\x83\x01\x02\x09\x08\x00\x01\x01\x00\xfb"))
 	}
@@ -190,6 +211,16 @@ func FuzzVP9(f *testing.F) {
 	p := chromiumLayers(f)
 	f.Add(encode(p, len(p)))
 	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.VP9, in) })
+}
+
+func FuzzAV1(f *testing.F) {
+	addSeeds(f, media.AV1)
+	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.AV1, in) })
+}
+
+func FuzzH264(f *testing.F) {
+	addSeeds(f, media.H264)
+	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.H264, in) })
 }
 
 // FuzzHide checks that a frame that is hidden says the same as before, but for

@@ -32,6 +32,7 @@ type h264 struct {
 	// Of the open access unit:
 	pic      picture
 	slices   int
+	told     bool // whether others refer to it is known
 	idr      bool
 	intra    bool // all slices are
 	recovery bool // what follows can be decoded from here on
@@ -153,7 +154,7 @@ func (v *h264) Push(p *media.Packet, lost int) {
 func (v *h264) open(p *media.Packet) {
 	v.begin(p, true)
 	v.pic = picture{droppable: true}
-	v.slices, v.first = 0, h264Slice{}
+	v.slices, v.told, v.first = 0, false, h264Slice{}
 	v.idr, v.intra, v.recovery = true, true, false
 	v.invalid, v.unknown, v.sps, v.pps = false, false, false, false
 	v.fragment = -1
@@ -179,6 +180,9 @@ func (v *h264) unit(nal []byte) {
 // fragmented adds a part of a NAL unit (FU-A, RFC 6184 §5.8).
 func (v *h264) fragmented(b []byte) {
 	header, part := b[1], b[2:]
+	if t := header & 0x1f; t >= nalSlice && t <= nalIDR {
+		v.refers(b[0])
+	}
 	if header&0x80 != 0 { // S
 		v.whole()
 		v.fragment = len(v.cur.data)
@@ -250,7 +254,14 @@ func (v *h264) slice(nal []byte) {
 	v.slices++
 	v.idr = v.idr && nal[0]&0x1f == nalIDR
 	v.intra = v.intra && (s.kind == 2 || s.kind == 4) // I, SI
-	if nal[0]&0x60 != 0 {                             // nal_ref_idc
+	v.refers(nal[0])
+}
+
+// refers notes what the header of a slice says of its picture: whether others
+// refer to it.
+func (v *h264) refers(header byte) {
+	v.told = true
+	if header&0x60 != 0 { // nal_ref_idc
 		v.pic.droppable = false
 	}
 }
@@ -311,9 +322,7 @@ func (v *h264) end(whole bool) {
 	c := &v.cur
 	c.broken = c.broken || !whole || v.fragment >= 0
 	v.fragment = -1
-	if v.slices == 0 {
-		v.pic.droppable = false
-	}
+	v.pic.droppable = v.pic.droppable && v.told
 	var f Frame
 	valid := !v.invalid && v.slices > 0
 	if usable := !c.broken && !c.oversize && valid; usable {
@@ -329,6 +338,11 @@ func (v *h264) end(whole bool) {
 	}
 	f.Droppable = v.pic.droppable
 	f.Private = v.private
+	if c.broken && f.Droppable {
+		// What else was lost with it, the next number will tell.
+		v.gap += c.gap
+		c.gap = 0
+	}
 	v.finish(f, &v.pic, valid)
 }
 
