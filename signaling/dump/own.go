@@ -45,7 +45,6 @@ const (
 	optionName        = 2
 	optionApplication = 4
 
-	eventTick   = "tick"
 	eventJoined = "joined"
 	eventLeft   = "left"
 	eventTrack  = "track"
@@ -284,8 +283,6 @@ func (p *ownPlayer) note(comment []byte) (e signaling.Event, ok bool) {
 		return e, false
 	}
 	switch own.Event {
-	case eventTick:
-		e.Kind = signaling.Tick
 	case eventJoined:
 		e.Kind, e.Participant = signaling.Joined, string(own.Participant)
 	case eventLeft:

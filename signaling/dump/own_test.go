@@ -191,50 +191,6 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	})
 }
 
-// A recorder gets the very ticks that it got live, when it asks for them at the
-// same deadlines.
-func TestTicksAreThoseOfTheLiveRoom(t *testing.T) {
-	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
-	track := &signaling.Track{Participant: "a", Kind: media.Audio, Codecs: map[uint8]media.Codec{111: media.Opus}}
-	live := []struct {
-		deadline time.Time
-		event    signaling.Event
-	}{
-		{time.Time{}, signaling.Event{Kind: signaling.Joined, Time: at(0), Participant: "a"}},
-		{at(100), signaling.Event{Kind: signaling.TrackStarted, Time: at(50), Track: track}},
-		{at(100), signaling.Event{Kind: signaling.Tick, Time: at(103)}},
-		{at(104), signaling.Event{Kind: signaling.Tick, Time: at(104)}},
-		{at(500), signaling.Event{Kind: signaling.TrackEnded, Time: at(500), Track: track}},
-		{at(600), signaling.Event{Kind: signaling.Left, Time: at(550), Participant: "a"}},
-		{at(600), signaling.Event{Kind: signaling.Tick, Time: at(601)}},
-	}
-	var list []signaling.Event
-	for _, l := range live {
-		list = append(list, l.event)
-	}
-	path := filepath.Join(t.TempDir(), "dump")
-	if err := os.WriteFile(path, write(t, list), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r, err := dump.Open(t.Context(), []string{path}, dump.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for i, l := range live {
-		e, err := r.Next(t.Context(), l.deadline)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e.Kind != l.event.Kind || !e.Time.Equal(l.event.Time) {
-			t.Errorf("event %d is of kind %d at %v, want %d at %v", i, e.Kind, e.Time, l.event.Kind, l.event.Time)
-		}
-	}
-	if _, err := r.Next(t.Context(), at(2000)); err != io.EOF {
-		t.Errorf("the end is %v", err)
-	}
-}
-
 func TestEveryCutOfADumpGivesWhatIsBefore(t *testing.T) {
 	track := &signaling.Track{Participant: "a", Kind: media.Audio, Codecs: map[uint8]media.Codec{111: media.Opus}}
 	list := []signaling.Event{

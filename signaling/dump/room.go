@@ -168,18 +168,16 @@ func (r *Room) Next(ctx context.Context, deadline time.Time) (signaling.Event, e
 	if err := ctx.Err(); err != nil {
 		return signaling.Event{}, err
 	}
-	for !r.ready {
+	if !r.ready {
 		if r.err != nil {
 			return signaling.Event{}, r.err
 		}
-		if r.next, r.err = r.player.event(ctx); r.err == nil {
-			r.ready = true
-			if r.next.Kind == signaling.Tick && (deadline.IsZero() || r.next.Time.Before(deadline)) {
-				r.ready = false // of a recorder that wanted to be called earlier
-			}
+		if r.next, r.err = r.player.event(ctx); r.err != nil {
+			return signaling.Event{}, r.err
 		}
+		r.ready = true
 	}
-	if r.next.Kind != signaling.Tick && !deadline.IsZero() && r.next.Time.After(deadline) {
+	if !deadline.IsZero() && r.next.Time.After(deadline) {
 		if deadline.After(r.last) {
 			r.last = deadline
 		}

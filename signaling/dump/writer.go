@@ -79,8 +79,8 @@ var (
 	errTrack   = errors.New("an event of a track that has not started")
 )
 
-// Write records an event. It keeps nothing of it, and does not release its
-// packet. What is written may wait for more until Flush.
+// Write records an event, except a Tick: those are for who waits. It keeps
+// nothing of it, and does not release its packet. What is written may wait for more until Flush.
 func (d *Writer) Write(e signaling.Event) error {
 	if d.err != nil {
 		return d.err
@@ -102,7 +102,7 @@ func (d *Writer) Write(e signaling.Event) error {
 func (d *Writer) event(e *signaling.Event) error {
 	switch e.Kind {
 	case signaling.Tick:
-		return d.note(e.Time, 0, ownEvent{Event: eventTick})
+		return nil
 	case signaling.Joined:
 		return d.note(e.Time, 0, ownEvent{Event: eventJoined, Participant: text(e.Participant)})
 	case signaling.Left:

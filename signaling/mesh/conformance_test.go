@@ -7,5 +7,5 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	roomtest.Run(t, func(t *testing.T) roomtest.Venue { return newVenue(t) })
+	roomtest.Run(t, func(t *testing.T) roomtest.Venue { return roomtest.Recorded(t, newVenue(t)) })
 }
