@@ -42,7 +42,7 @@ func whole(t *testing.T, file string) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
 	}
-	report, _, err := inspectFile(file, nil)
+	report, _, err := inspectFile(file, nil, nil)
 	if err != nil {
 		t.Error(err)
 	}
@@ -110,7 +110,7 @@ func TestBrowsersAreRecorded(t *testing.T) {
 				return false
 			}
 		}
-		report, _, err := inspectFile(filepath.Join(dir, "s", "alice.webm"), nil)
+		report, _, err := inspectFile(filepath.Join(dir, "s", "alice.webm"), nil, nil)
 		return err == nil && report.Finalized
 	})
 	alice.Eval(`roomtape.join({room: 'test', name: 'alice', source: 'pattern'})`, nil)

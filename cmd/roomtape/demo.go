@@ -75,7 +75,7 @@ func demo(ctx context.Context, out string, duration time.Duration, asJSON bool, 
 	var reports []webm.Report
 	errs := []error{err}
 	for _, f := range result.manifest.Files {
-		report, size, err := inspectFile(filepath.Join(result.dir, filepath.FromSlash(f.Path)), nil)
+		report, size, err := inspectFile(filepath.Join(result.dir, filepath.FromSlash(f.Path)), nil, nil)
 		errs = append(errs, err)
 		reports = append(reports, report)
 		if !asJSON {

@@ -23,9 +23,13 @@ func inspectCommand(std stdio) *cli.Command {
 		Description: `FILE is a WebM or Matroska file, whole, growing or damaged, or - for stdin. With --json, stdout is
 one object for one FILE, and an array of them, in the order of the arguments, for several.
 
-` + exitCodes(exitOK, exitInternal, exitUsage, exitDamaged, exitForced),
+--plot draws the recording along one time axis: bitrate, the sizes of frames with keyframes marked,
+audio packets, gaps, changes of resolution, and where chunks begin.
+
+` + exitCodes(exitOK, exitInternal, exitUsage, exitStorage, exitDamaged, exitForced),
 		Flags: withEnv(
 			&cli.BoolFlag{Name: "json", Usage: "JSON on stdout, for programs"},
+			&cli.StringFlag{Name: "plot", Usage: "also draw the recording into `IMAGE`, a .svg or .png"},
 		),
 		Action: func(c *cli.Context) error {
 			if _, err := logOptionsOf(c); err != nil {
@@ -34,26 +38,30 @@ one object for one FILE, and an array of them, in the order of the arguments, fo
 			if !c.Args().Present() {
 				return usagef("which FILE? such as: roomtape inspect alice.webm")
 			}
-			return untilSignal(c.Context, func() error { return inspect(c.Args().Slice(), c.Bool("json"), std) })
+			names, picture := c.Args().Slice(), c.String("plot")
+			if err := checkPlot(picture, len(names)); err != nil {
+				return err
+			}
+			return untilSignal(c.Context, func() error { return inspect(names, c.Bool("json"), newPlotter(picture), std) })
 		},
 	}
 }
 
 // inspect prints what is in each file. The error lists those of all files: a usage
 // error for one that can't be opened, and one that wraps errDamaged for one that
-// is not whole.
-func inspect(names []string, asJSON bool, std stdio) error {
+// is not whole. p draws the one file there is then; it may be nil.
+func inspect(names []string, asJSON bool, p *plotter, std stdio) error {
 	var errs []error
 	var reports []webm.Report
 	for _, name := range names {
-		report, size, err := inspectFile(name, std.in)
+		report, size, err := inspectFile(name, std.in, p.collect())
 		if err == nil || report.File != "" {
 			reports = append(reports, report)
 			if !asJSON {
 				printReport(std.out, report, size)
 			}
 		}
-		errs = append(errs, err)
+		errs = append(errs, err, p.write(name))
 	}
 	switch {
 	case !asJSON || len(reports) == 0:
@@ -66,8 +74,9 @@ func inspect(names []string, asJSON bool, std stdio) error {
 }
 
 // inspectFile reads one file. The report of a damaged file comes with an error.
-// size is that of the file in bytes, or -1 for stdin.
-func inspectFile(name string, stdin io.Reader) (report webm.Report, size int64, err error) {
+// size is that of the file in bytes, or -1 for stdin. f, which may be nil, gets
+// each block.
+func inspectFile(name string, stdin io.Reader, f func(webm.Block, webm.Track)) (report webm.Report, size int64, err error) {
 	r, size := stdin, int64(-1)
 	if name != stdinName {
 		f, err := os.Open(name)
@@ -87,7 +96,7 @@ func inspectFile(name string, stdin io.Reader) (report webm.Report, size int64, 
 			size = info.Size()
 		}
 	}
-	report, err = webm.Inspect(r, size)
+	report, err = webm.Survey(r, size, f)
 	if err != nil {
 		return webm.Report{}, size, fmt.Errorf("%s: %w: %w", name, errDamaged, err)
 	}

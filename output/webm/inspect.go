@@ -64,6 +64,12 @@ type TrackReport struct {
 // index that points to nothing. Sizes that are left unknown, and a missing
 // length or index, are no faults: a live stream has them so.
 func Inspect(r io.Reader, size int64) (Report, error) {
+	return Survey(r, size, nil)
+}
+
+// Survey is Inspect that also gives each block, with its track, to f, if f is
+// not nil.
+func Survey(r io.Reader, size int64, f func(Block, Track)) (Report, error) {
 	if size >= 0 {
 		r = io.LimitReader(r, size)
 	}
@@ -89,6 +95,9 @@ func Inspect(r io.Reader, size int64) (Report, error) {
 			tracks[i].count(b)
 		}
 		last = max(last, b.Time+b.Duration)
+		if f != nil {
+			f(b, x.tracks[x.index[b.Track]])
+		}
 	}
 	rep := Report{
 		DocType:    x.docType,

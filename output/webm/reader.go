@@ -77,9 +77,7 @@ type Reader struct {
 	more   bool // there are more faults than the list has
 	// damage counts the faults for which something could not be read.
 	damage int
-	// repairing makes clusters be believed rather than their segment's size.
-	repairing bool
-	seen      *structure
+	seen   *structure
 
 	docType   string
 	scale     int64 // ns per tick
@@ -207,9 +205,6 @@ func (r *Reader) segmentElement(e element) {
 	}
 	if e.end != unknownEnd && e.end > r.segmentEnd {
 		r.oddity(e.start, "an element that goes on after the end of its segment")
-		if r.repairing {
-			r.segmentEnd = e.end
-		}
 	}
 	if r.seen != nil {
 		r.seen.element(e)

@@ -1,9 +1,9 @@
 package webm
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
-	"io"
 	"iter"
 	"math"
 	"time"
@@ -220,7 +220,8 @@ func number(b []byte) uint64 {
 	return v
 }
 
-// memorySource is a source of what is whole in memory.
+// memorySource is a source of what is whole in memory, of which nothing is
+// looked at ahead but heads and numbers.
 func memorySource(b []byte) source {
-	return newSource(io.Reader(bytes.NewReader(b)))
+	return source{r: bufio.NewReaderSize(bytes.NewReader(b), 64)}
 }

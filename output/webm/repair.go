@@ -75,7 +75,6 @@ func Repair(w io.WriterAt, r io.ReaderAt, size int64) (Rescue, error) {
 		}
 	}
 	x := repairer{r: NewReader(io.NewSectionReader(r, 0, size)), w: w, lost: []Loss{}}
-	x.r.repairing = true
 	for !x.r.done && x.err == nil {
 		x.step()
 	}
@@ -208,13 +207,16 @@ func (x *repairer) element(id uint32, raw []byte, intact bool) bool {
 	switch id {
 	case idEBML, idSegment:
 		x.endDoc()
-		x.info, x.tracks, x.early, x.earlySize = nil, nil, nil, 0
 		if id == idEBML {
 			x.ebml = nil
 			if intact {
 				x.ebml = raw
 			}
+			break
 		}
+		// Only now does the Reader forget the tracks: after a damaged header
+		// what follows is taken for more of the segment before.
+		x.info, x.tracks, x.early, x.earlySize = nil, nil, nil, 0
 	case idInfo:
 		if intact && (x.doc == nil || x.doc.scale != x.r.scale) {
 			x.endDoc()
@@ -247,13 +249,24 @@ func (x *repairer) mendTracks(raw []byte) []byte {
 			continue
 		}
 		entry := raw[e.start:e.end]
-		t := Reader{src: memorySource(appendElement(nil, idTracks, entry))}
-		head, _ := t.src.head()
-		t.readTracks(head)
-		if t.damage > 0 || len(t.tracks) != 1 || seen[t.tracks[0].Number] || len(seen) == maxReadTracks {
+		t, ok := readEntry(entry)
+		if !ok {
+			// Its children one by one.
+			var data []byte
+			for c := range elements(entry) {
+				child := entry[c.start:c.end]
+				if _, ok := readEntry(appendElement(nil, idTrackEntry, child)); ok {
+					data = append(data, child...)
+				}
+			}
+			entry = appendElement(nil, idTrackEntry, data)
+			t, ok = readEntry(entry)
+			ok = ok && t.CodecID != "" // else nobody could play it
+		}
+		if !ok || t.Number == 0 || seen[t.Number] || len(seen) == maxReadTracks {
 			continue
 		}
-		seen[t.tracks[0].Number] = true
+		seen[t.Number] = true
 		kept = append(kept, entry...)
 	}
 	// Blocks of the others are left out.
@@ -263,6 +276,15 @@ func (x *repairer) mendTracks(raw []byte) []byte {
 		}
 	}
 	return appendElement(nil, idTracks, kept)
+}
+
+// readEntry reads a TrackEntry that is whole in memory, and tells whether all of
+// it can be read.
+func readEntry(raw []byte) (Track, bool) {
+	r := Reader{src: memorySource(raw)}
+	head, _ := r.src.head()
+	t := r.track(head)
+	return t, r.damage == 0
 }
 
 // keepExtra keeps an element as it is, and tells whether there was room for it.
