@@ -200,9 +200,14 @@ func TestPlayersTakeUnevenFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var last time.Duration
 	for i := range fs {
 		if fs[i].Track == 1 {
 			fs[i].Time += 16*time.Millisecond + time.Duration(i*i%23-11)*time.Millisecond
+			if i > 200 && i < 210 { // a browser that was busy for a moment
+				fs[i].Time = last + 2*time.Millisecond
+			}
+			last = max(last, fs[i].Time)
 		}
 	}
 	growing(t, f, w, fs)

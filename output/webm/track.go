@@ -66,9 +66,10 @@ type track struct {
 	least int64
 }
 
-// What a video track's DefaultDuration is at least and at most, in ms.
+// What a video track's DefaultDuration is at least and at most, in ms. ffmpeg
+// does not believe one of 1 ms.
 const (
-	minDefaultDuration = 8
+	minDefaultDuration = 2
 	maxDefaultDuration = 1000
 )
 
