@@ -63,7 +63,7 @@ fuzz: ## each fuzz target for FUZZ_TIME (10s)
 
 integration: ## tests with a browser, ffmpeg, a full disk, kill -9
 	$(call step,integration tests)
-	@$(GO) test -count=1 -timeout 10m -tags integration \
+	@$(GO) test -count=1 -p 1 -timeout 15m -tags integration \
 		$$(grep -rl --include='*_test.go' '^//go:build integration' . | xargs -n1 dirname | sort -u)
 
 bench: ## benchmarks, with allocations

@@ -222,3 +222,37 @@ func TestFailingManifestAtTheStartEndsTheSession(t *testing.T) {
 type noManifest struct{ output.Store }
 
 func (noManifest) WriteFile(string, []byte) error { return io.ErrShortWrite }
+
+// TestManifestThatCantBeWrittenIsIncomplete takes the folder away while it is
+// recorded into: who has only Manifest must learn of it.
+func TestManifestThatCantBeWrittenIsIncomplete(t *testing.T) {
+	cfg := config(newMemory())
+	gone := &vanishing{Store: cfg.Store, after: t0.Add(time.Second)}
+	cfg.Store = gone
+	room, v, a := call("alice", 3*time.Second)
+	room.before = func(now time.Time) { gone.now = now }
+	v.stop(ms(4000))
+	a.stop(ms(4000))
+	s, err := NewSession(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(context.Background(), room); !isStorage(err) {
+		t.Errorf("error %v", err)
+	}
+	if m := s.Manifest(); m.State != StateIncomplete || m.Reason == "" {
+		t.Errorf("state %q, reason %q", m.State, m.Reason)
+	}
+}
+
+type vanishing struct {
+	output.Store
+	now, after time.Time
+}
+
+func (v *vanishing) WriteFile(name string, data []byte) error {
+	if v.now.After(v.after) {
+		return io.ErrShortWrite
+	}
+	return v.Store.WriteFile(name, data)
+}

@@ -92,7 +92,7 @@ func NewSession(cfg Config) (*Session, error) {
 		cfg:      cfg,
 		log:      cfg.Logger,
 		hold:     min(maxHold, cfg.Chunk/4),
-		flushAge: cfg.Chunk * 9 / 10,
+		flushAge: cfg.Chunk * 4 / 5,
 		byID:     make(map[string]*participant),
 		byTrack:  make(map[*signaling.Track]*track),
 	}
@@ -397,6 +397,7 @@ func (s *Session) finish(err error) error {
 		} else if !errors.Is(err, ErrStorage) {
 			err = fmt.Errorf("%w; %w", e, err)
 		}
+		s.manifest.why = err // for those who read it from stdout
 	}
 	if s.cfg.OnStatus != nil {
 		s.cfg.OnStatus(s.snapshot())
