@@ -47,7 +47,7 @@ func TestCapturesAreIdentified(t *testing.T) {
 		{name: "membrane VP8", files: membran + "vp8_plugin/test/fixtures/input_vp8.pcap", packets: m{vp8: 410}, knownBy: "payload"},
 		{name: "membrane VP9", files: membran + "vp9_plugin/test/fixtures/input_vp9.pcap", packets: m{vp9: 318}, knownBy: "payload"},
 		{name: "SRTP", files: membran + "plugin/test/fixtures/rtp/session/srtp.pcap", others: "encrypted:812,encrypted:160", err: dump.ErrEncrypted, says: "SRTP"},
-		{name: "SRTP with the key", files: membran + "plugin/test/fixtures/rtp/session/srtp.pcap", key: strings.Repeat("a", 30), packets: m{h264: 812}, knownBy: "payload", others: "not recognised:160"},
+		{name: "SRTP with the key", files: membran + "plugin/test/fixtures/rtp/session/srtp.pcap", key: strings.Repeat("a", 30), packets: m{h264: 812}, knownBy: "payload", others: "MPA:160"},
 		{name: "SRTP with a wrong key", files: membran + "plugin/test/fixtures/rtp/session/srtp.pcap", key: strings.Repeat("b", 30), others: "encrypted with another key:0,encrypted with another key:0", ignored: "RTP that the key does not fit:972", err: dump.ErrEncrypted, says: "does not fit"},
 		{name: "FlexFEC", files: jitsi + "chrome_flexfec_and_video_capture.pcap", packets: m{vp9: 2553}, knownBy: "payload", others: "flexfec-03:111"},
 		{name: "pcapng cooked", files: ms + "congestion/video-160-0-0a5f30.pcapng", packets: m{vp8: 2134}, knownBy: "payload", others: "PCMA:1493", ignored: "STUN:108,ICMP:6"},

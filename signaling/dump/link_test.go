@@ -134,7 +134,7 @@ func TestSectionsAndInterfaces(t *testing.T) {
 		offset := order.AppendUint64(nil, 1_700_000_000)
 		block(1, append(append(append([]byte{}, raw...), option(9, 0x80|10)...), option(14, offset...)...))
 		for range 20 {
-			id, ticks := uint32(1), uint64(1_700_000_000_000+20*at)
+			id, ticks := uint32(1), uint64(1_700_000_000_000)+uint64(20*at)
 			if at%2 == 1 {
 				id, ticks = 2, uint64(20*at*1024/1000)
 			}

@@ -43,6 +43,7 @@ type evidence struct {
 	h266   tally
 	event  tally // telephone-event
 	g711   tally // a byte is a sample
+	mpeg   tally // MPEG audio (RFC 2250 §3.5)
 	flex   tally // FlexFEC of a known stream
 	rtx    tally // original sequence numbers of a known stream
 	empty  int   // packets without payload
@@ -103,6 +104,7 @@ func (e *evidence) look(p *media.Packet, others sibling) {
 	if next {
 		e.g711.mark(step != 0 && (step == uint32(len(b)) || 2*step == uint32(len(b))))
 	}
+	e.mpeg.mark(len(b) > 6 && b[0]|b[1]|b[2]|b[3] == 0 && b[4] == 0xff && b[5]&0xe0 == 0xe0)
 	e.event.mark(len(b) == 4 && b[0] <= 16 && b[1]&0x40 == 0)
 	e.flex.mark(others.protects(p))
 	repeated := others.repeated(p)
@@ -195,6 +197,8 @@ func (e *evidence) verdict() Format {
 		return Format{Name: "H265", ClockRate: 90000}
 	case e.h266.share() >= 95 && rest >= enough:
 		return Format{Name: "H266", ClockRate: 90000}
+	case e.mpeg.share() >= 95 && rest >= enough:
+		return Format{Name: "MPA", ClockRate: 90000}
 	case e.g711.share() >= 95 && e.g711.good >= enough:
 		return Format{Name: "PCMU, PCMA or G722", ClockRate: 8000}
 	}
