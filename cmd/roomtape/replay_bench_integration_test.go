@@ -4,12 +4,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,11 +114,29 @@ func makeCall(b *testing.B, dir string) (ours, video, audio string) {
 func cost(b *testing.B, name string, args ...string) (time.Duration, int64) {
 	b.Helper()
 	c := exec.CommandContext(b.Context(), name, args...)
-	if out, err := c.CombinedOutput(); err != nil {
-		b.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		b.Fatal(err)
 	}
-	usage := c.ProcessState.SysUsage().(*syscall.Rusage)
-	return c.ProcessState.UserTime() + c.ProcessState.SystemTime(), usage.Maxrss << 10
+	done := make(chan error, 1)
+	go func() { done <- c.Wait() }()
+	// What the system says at the end counts our own memory before exec.
+	var peak int64
+	for status := fmt.Sprintf("/proc/%d/status", c.Process.Pid); ; {
+		select {
+		case err := <-done:
+			if err != nil {
+				b.Fatalf("%s %v: %v\n%s", name, args, err, &out)
+			}
+			return c.ProcessState.UserTime() + c.ProcessState.SystemTime(), peak << 10
+		case <-time.After(2 * time.Millisecond):
+		}
+		text, _ := os.ReadFile(status) // it may have ended
+		if _, rest, ok := strings.Cut(string(text), "VmHWM:"); ok {
+			_, _ = fmt.Sscan(rest, &peak)
+		}
+	}
 }
 
 // BenchmarkReplay compares the replay of a call of ten minutes with what Janus'
