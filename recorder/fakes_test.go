@@ -352,7 +352,7 @@ func config(m *memory) Config {
 		Room: "standup", URL: "ws://localhost/standup", Recorder: "roomtape test",
 		Store: m,
 		NewMuxer: func(w io.Writer, o MuxerOptions) (output.Muxer, error) {
-			return webm.NewWriter(w, webm.Config{Chunk: o.Chunk, UID: o.UID, Date: o.Date})
+			return webm.NewWriter(w, webm.Config{Chunk: o.Chunk, UID: o.UID, Date: o.Date, Matroska: o.Ext == ".mkv"})
 		},
 		Ext: func([]media.Codec) string { return ".webm" },
 	}

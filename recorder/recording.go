@@ -200,6 +200,11 @@ func (r *recording) create() error {
 	for _, l := range r.order.lanes {
 		codecs = append(codecs, l.codec)
 	}
+	for _, t := range r.tracks {
+		if c := t.onlyCodec(); s.together() && t.lane == nil && c != media.CodecUnknown {
+			codecs = append(codecs, c)
+		}
+	}
 	r.ext = s.cfg.Ext(codecs)
 	f, err := s.cfg.Store.Create(name, r.ext)
 	if err != nil {
@@ -329,26 +334,6 @@ func (r *recording) write(l *lane) {
 	l.count(&h)
 	h.from.Recycle(h.frame.Data)
 	r.unflushed = earliest(r.unflushed, h.entered)
-}
-
-// expel moves l, which can't be in this file, and its track to one of their own.
-func (r *recording) expel(l *lane, err error) {
-	s := r.s
-	s.log.Info("track needs a file of its own", "participant", r.who.id, "codec", l.codec, "why", err)
-	n := s.newRecording(r.who, r.connection, r.streams[:1:1])
-	r.order.remove(l)
-	n.order.add(l)
-	if i := slices.IndexFunc(r.tracks, func(t *track) bool { return t.lane == l }); i >= 0 {
-		t := r.tracks[i]
-		r.leave(t, s.now)
-		n.join(t)
-	}
-	if errors.Is(err, output.ErrCodec) && len(r.order.lanes) == 0 {
-		n.fail(s.now, err) // a new file would not take it either
-		return
-	}
-	n.pump(s.now, false)
-	n.schedule()
 }
 
 // flush ends the chunk.

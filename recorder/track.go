@@ -188,6 +188,22 @@ func (t *track) change(payloadType uint8, now time.Time) bool {
 	return true
 }
 
+// onlyCodec gives the codec that the sender has no other choice than to use, or
+// CodecUnknown.
+func (t *track) onlyCodec() media.Codec {
+	only := media.CodecUnknown
+	for _, c := range t.in.Codecs {
+		if c.Kind() != t.in.Kind {
+			continue
+		}
+		if only != media.CodecUnknown && c != only {
+			return media.CodecUnknown
+		}
+		only = c
+	}
+	return only
+}
+
 // drain gives all that depacketizer and timeline hold to the recording.
 func (t *track) drain(now time.Time) {
 	t.dep.Flush()

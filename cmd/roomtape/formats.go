@@ -13,7 +13,9 @@ import (
 )
 
 func newWebM(w io.Writer, o recorder.MuxerOptions) (output.Muxer, error) {
-	return webm.NewWriter(w, webm.Config{Chunk: o.Chunk, Writer: o.Recorder, UID: o.UID, Date: o.Date})
+	return webm.NewWriter(w, webm.Config{
+		Chunk: o.Chunk, Matroska: o.Ext == ".mkv", Writer: o.Recorder, UID: o.UID, Date: o.Date,
+	})
 }
 
 // ivfExt chooses between the two kinds of file of the format ivf: a file has one

@@ -121,7 +121,7 @@ func recordings(t *testing.T, dir string) []string {
 	t.Helper()
 	var files []string
 	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		if filepath.Ext(path) == ".webm" {
+		if ext := filepath.Ext(path); ext == ".webm" || ext == ".mkv" {
 			files = append(files, path)
 		}
 		return err

@@ -57,6 +57,9 @@ type Config struct {
 	// MaxChunkBytes is how many bytes a chunk holds at most, if it is not a
 	// single frame that is larger. 0 is DefaultMaxChunkBytes.
 	MaxChunkBytes int
+	// Matroska makes the file Matroska even if no track needs that when it
+	// begins: one may come later.
+	Matroska bool
 	// Writer names the program that writes (WritingApp). Empty is "Roomtape".
 	Writer string
 	// UID is what the identifiers in the file are made from. The same UID and
@@ -330,6 +333,9 @@ func (w *Writer) truncate() {
 // newHeader makes the header, of tracks as they are known now, and its bytes.
 func (w *Writer) newHeader() (*header, []byte, error) {
 	w.docType = docTypeWebM
+	if w.cfg.Matroska {
+		w.docType = docTypeMatroska
+	}
 	for _, t := range w.tracks {
 		if !codecs[t.Codec].webm {
 			w.docType = docTypeMatroska

@@ -1,6 +1,10 @@
 package depacket
 
-import "github.com/roomtape/roomtape/media"
+import (
+	"bytes"
+
+	"github.com/roomtape/roomtape/media"
+)
 
 // maxSequence is how long a sequence header may be, in bytes.
 const maxSequence = 1024
@@ -226,7 +230,7 @@ func (v *av1) keep(kind byte, payload []byte) bool {
 func (v *av1) keepSequence(payload []byte) {
 	v.headed = true
 	size := len(v.header) + len(payload)
-	if size == len(v.obu) && string(v.obu[len(v.header):]) == string(payload) {
+	if size == len(v.obu) && bytes.Equal(v.obu[len(v.header):], payload) {
 		return
 	}
 	var s av1Sequence

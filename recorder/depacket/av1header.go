@@ -12,17 +12,17 @@ const (
 
 // av1Sequence is a sequence header (AV1 bitstream specification §5.5).
 type av1Sequence struct {
-	profile, level, tier          int
-	highDepth, twelveBit, mono    bool
-	subX, subY, samplePosition    int
-	width, height                 int // the largest of its frames
-	widthBits, heightBits         int // of a frame's own size
-	reduced                       bool
-	frameIDs                      int // bits of a frame's id, 0: it has none
-	screenTools, integerMV        int // 2: each frame tells
-	orderHintBits                 int
-	orderHints, decoderModel      bool
-	equalPictures, fixedIntegerMV bool
+	profile, level, tier       int
+	highDepth, twelveBit, mono bool
+	subX, subY, samplePosition int
+	width, height              int // the largest of its frames
+	widthBits, heightBits      int // of a frame's own size
+	reduced                    bool
+	frameIDs                   int // bits of a frame's id, 0: it has none
+	screenTools, integerMV     int // 2: each frame tells
+	orderHintBits              int
+	orderHints, decoderModel   bool
+	equalPictures              bool
 }
 
 // parseAV1Sequence reads the payload of a sequence header OBU, and tells whether

@@ -1,6 +1,7 @@
 package depacket
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/roomtape/roomtape/media"
@@ -380,7 +381,7 @@ func (v *h264) describe(f *Frame) {
 // configure makes the decoder configuration anew.
 func (v *h264) configure(sps *h264SPS) {
 	v.sets.changed = false
-	if b := v.sets.config(sps); string(b) != string(v.private) {
+	if b := v.sets.config(sps); !bytes.Equal(b, v.private) {
 		v.private = b
 	}
 }

@@ -100,7 +100,7 @@ func (s *h264Sets) of(pps int) *h264SPS {
 // SPS and its PPSs.
 func (s *h264Sets) each(sps *h264SPS, f func(nal []byte)) {
 	f(sps.nal)
-	for _, p := range s.pps {
+	for _, p := range &s.pps {
 		if p != nil && s.sps[p.sps] == sps {
 			f(p.nal)
 		}
@@ -134,7 +134,7 @@ func followsAVC(first, next []byte) bool {
 	if len(first) < 4 || len(next) < 4 || first[1] != next[1] {
 		return false
 	}
-	return !hasChroma(first[1]) || string(avcChroma(first)) == string(avcChroma(next))
+	return !hasChroma(first[1]) || bytes.Equal(avcChroma(first), avcChroma(next))
 }
 
 // avcChroma gives the chroma format and the bit depths at the end of an avcC

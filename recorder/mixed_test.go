@@ -1,0 +1,71 @@
+package recorder
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/output/webm"
+	"github.com/roomtape/roomtape/signaling"
+)
+
+// h264Key is a STAP-A packet with parameter sets of 320x240 and the beginning of
+// an IDR slice.
+var h264Key = []byte{
+	0x78, 0, 9, 0x27, 0x42, 0xe0, 0x0d, 0x95, 0xa0, 0x50, 0x7e, 0x40, 0, 5, 0x28, 0xce, 0x03, 0x9e, 0x80,
+	0, 6, 0x65, 0x88, 0x80, 0x5a, 0x5a, 0x5a,
+}
+
+// TestSoundFollowsAPictureThatNeedsAnotherKindOfFile has the sound begin a
+// second before a picture that WebM can't carry.
+func TestSoundFollowsAPictureThatNeedsAnotherKindOfFile(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		codecs map[uint8]media.Codec
+		want   map[string][]string
+	}{
+		{"a choice of codecs", map[uint8]media.Codec{96: media.VP8, 97: media.H264},
+			map[string][]string{"a.webm": {"Opus"}, "a.mkv": {"H264", "Opus"}}},
+		{"one codec", map[uint8]media.Codec{97: media.H264, 98: media.H264},
+			map[string][]string{"a.mkv": {"H264", "Opus"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			room := &script{}
+			room.joined(0, "a")
+			audio := room.start(0, &signaling.Track{Participant: "a", Stream: "s", Connection: 1, SSRC: 1, Kind: media.Audio})
+			video := room.start(0, &signaling.Track{Participant: "a", Stream: "s", Connection: 1, SSRC: 2, Kind: media.Video, Codecs: c.codecs})
+			video.pt = 97
+			audio.audio(0, 4*time.Second)
+			for at := time.Second; at < 4*time.Second; at += ms(40) {
+				video.rtp += 3600
+				video.packet(at, true, h264Key)
+			}
+			m := newMemory()
+			cfg := config(m)
+			cfg.Ext = webm.Ext
+			s, err := run(t, cfg, room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string][]string{}
+			frames := map[string]int64{}
+			for _, f := range s.Manifest().Files {
+				for _, tr := range f.Tracks {
+					got[f.Path] = append(got[f.Path], tr.Codec)
+					frames[tr.Codec] += tr.Frames.Written
+				}
+				slices.Sort(got[f.Path])
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			if !maps.Equal(frames, map[string]int64{"H264": 75, "Opus": 200}) {
+				t.Errorf("frames %v", frames)
+			}
+		})
+	}
+}
