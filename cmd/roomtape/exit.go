@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/roomtape/roomtape/output"
 	"github.com/roomtape/roomtape/recorder"
 	"github.com/roomtape/roomtape/signaling"
 	"github.com/roomtape/roomtape/signaling/dump"
@@ -43,7 +44,7 @@ var errDiffers = errors.New("not as expected")
 
 // damagedErrors are those that have the exit code for damaged input.
 var damagedErrors = []error{
-	errDamaged, errDiffers, dump.ErrDamaged, dump.ErrFormat, dump.ErrEncrypted, dump.ErrCodec, dump.ErrNoMedia,
+	errDamaged, errDiffers, output.ErrCodec, dump.ErrDamaged, dump.ErrFormat, dump.ErrEncrypted, dump.ErrCodec, dump.ErrNoMedia,
 }
 
 // usageError is a mistake in how the program was called.

@@ -105,6 +105,10 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 	if o.codecs, err = parseCodecs(c.String("codecs")); err != nil {
 		return o, err
 	}
+	lacks := func(c media.Codec) bool { return slices.Contains(o.format.lacks, c) }
+	if o.codecs = slices.DeleteFunc(o.codecs, lacks); len(o.codecs) == 0 {
+		return o, usagef("--codecs %q: --format %s carries none of them", c.String("codecs"), o.format.name)
+	}
 	if o.fsync, err = recorder.ParseFsync(c.String("fsync")); err != nil {
 		return o, usagef("--fsync %q is none of chunk, close, never", c.String("fsync"))
 	}

@@ -31,7 +31,7 @@ var rooms = []roomKind{
 // formats are the kinds of file.
 var formats = []format{
 	{name: "webm", ext: webm.Ext, newMuxer: newWebM},
-	{name: "ivf", ext: ivfExt, newMuxer: newIVF},
+	{name: "ivf", ext: ivfExt, newMuxer: newIVF, lacks: []media.Codec{media.H264}},
 }
 
 // A roomKind knows how to join one kind of room.
@@ -58,6 +58,7 @@ type format struct {
 	name     string
 	ext      func([]media.Codec) string
 	newMuxer func(w io.Writer, o recorder.MuxerOptions) (output.Muxer, error)
+	lacks    []media.Codec // what it does not carry
 }
 
 // findRoom reads a ROOM argument. Its errors are usage errors.
