@@ -5,6 +5,7 @@ package recorder
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -293,7 +294,7 @@ func TestWhatALossLeavesOfAV1AndH264IsDecodable(t *testing.T) {
 		{"H264 with pictures nothing refers to", media.H264, layered, func() payloader { return &codecs.H264Payloader{} }},
 	} {
 		for seed := range uint64(4) {
-			t.Run(c.name, func(t *testing.T) {
+			t.Run(fmt.Sprint(c.name, " ", seed), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(1, seed))
 				files, m := record(t, packetized(c.codec, c.p(), c.units, func(uint16) bool { return r.IntN(50) == 0 }))
 				if len(files) != 1 {

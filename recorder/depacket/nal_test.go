@@ -9,6 +9,7 @@ import (
 	"github.com/pion/rtp/codecs"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/recorder/capturetest"
 )
 
 // Parameter sets of a real encoder: baseline, 320x240.
@@ -237,4 +238,22 @@ func TestAV1RefusesWhatCanNotBeRight(t *testing.T) {
 			t.Errorf("%s: %d frames, %+v", name, n, f.d.Stats())
 		}
 	}
+}
+
+// TestAV1RawPayload reads the payload that another implementation keeps as an
+// example: the beginning of a key frame.
+func TestAV1RawPayload(t *testing.T) {
+	b := capturetest.File(t, "shinyoshiaki-werift-webrtc/assets/rtp/av1/dump_0.av1")
+	if !parseAV1Payload(b) {
+		t.Fatal("the payload is refused")
+	}
+	v := newAV1(Config{MaxFrameSize: DefaultMaxFrameSize})
+	f := &feeder{t: t, d: v}
+	s := &sender{t: t}
+	f.push(s.packet(b, false))
+	if len(v.obu) == 0 || v.sequence.width == 0 || v.sequence.height == 0 {
+		t.Fatalf("sequence header %+v", v.sequence)
+	}
+	t.Logf("%+v", v.sequence)
+	f.finish()
 }

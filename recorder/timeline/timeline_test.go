@@ -366,3 +366,33 @@ func BenchmarkPushPop(b *testing.B) {
 		at += 20 * ms
 	}
 }
+
+// TestPicturesInAnotherOrderThanTheirTimestamps has the timestamps of a dump of a
+// video with pictures that are sent after those that they are shown before.
+func TestPicturesInAnotherOrderThanTheirTimestamps(t *testing.T) {
+	tr := New(Config{}).NewTrack(media.Video, 90000)
+	var got []Placed
+	n := 0
+	for group := range 100 {
+		for _, shown := range []int{3, 1, 2} {
+			at := time.Second + time.Duration(n)*40*ms
+			n++
+			tr.Push(depacket.Frame{Timestamp: uint32(3600 * (3*group + shown))}, at)
+			got = append(got, popAll(tr, at)...)
+		}
+	}
+	if len(got) != n {
+		t.Fatalf("%d frames of %d", len(got), n)
+	}
+	for i := 1; i < len(got); i++ {
+		if step := got[i].Time - got[i-1].Time; step < ms || step > 200*ms {
+			t.Fatalf("frame %d comes %v after the one before", i, step)
+		}
+	}
+	if span := got[n-1].Time - got[0].Time; span < 11700*ms || span > 12100*ms {
+		t.Errorf("12 s of video take %v", span)
+	}
+	if s := tr.Stats(); s.Jumps != 0 || s.Pauses != 0 {
+		t.Errorf("%+v", s)
+	}
+}
