@@ -40,6 +40,7 @@ func TestBrowsersAreRecordedInEachCodec(t *testing.T) {
 			}
 			for _, f := range files {
 				plays(t, f)
+				playsInBrowser(t, b, filepath.Join(dir, "s"), f)
 				report, _, err := inspectFile(f, nil, nil)
 				if err != nil {
 					t.Fatal(err)
