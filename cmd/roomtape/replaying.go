@@ -113,7 +113,6 @@ func checkGolden(ctx context.Context, o replayOptions, want any, m recorder.Mani
 // replayDumps replays the dumps. The result is nil when it came to no session;
 // otherwise it is there beside an error too.
 func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logger) (*replayed, error) {
-	o.dump.Logger = log
 	room, err := dump.Open(ctx, o.dumps, o.dump)
 	var path *fs.PathError
 	switch {

@@ -28,7 +28,6 @@ package dump
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 )
 
 // Errors that Open and Room.Next wrap.
@@ -88,8 +87,6 @@ type Config struct {
 	// AES_CM_128_HMAC_SHA1_80 (RFC 3711, RFC 4568 §6.2), 30 bytes; nil when
 	// the dump is not encrypted.
 	SRTPKey []byte
-	// Logger gets what is unusual; nil: nobody does.
-	Logger *slog.Logger
 }
 
 // Limits.
