@@ -5,13 +5,17 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/roomtape/roomtape/internal/browser"
+	"github.com/roomtape/roomtape/recorder/capturetest"
 )
 
 // A session with real browsers, one of which comes back and shares a screen, is
@@ -65,4 +69,48 @@ func TestBrowsersReplay(t *testing.T) {
 		}
 		t.Logf("%s: %d bytes, %d ms", f.Path, f.Bytes, f.DurationMS)
 	}
+}
+
+// What is replayed satisfies every program that has an opinion, and a 32-bit
+// program gives the same bytes.
+func TestReplayedCapturesPlay(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "roomtape-386")
+	build := exec.Command("go", "build", "-o", other, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=386")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build for 386: %v\n%s", err, out)
+	}
+	for _, c := range replayCases {
+		t.Run(c.name(), func(t *testing.T) {
+			r, dir := replayFile(t, c.paths(t)...)
+			file := filepath.Join(dir, r.Files[0].Path)
+			whole(t, file)
+
+			replay := exec.CommandContext(t.Context(), other, append([]string{"replay", "--json", "--log-level", "error", "--out", t.TempDir()}, c.paths(t)...)...)
+			out, err := replay.Output()
+			if errors.Is(err, syscall.ENOEXEC) {
+				t.Skip("no 32-bit program runs here")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var again replayed
+			if err := json.Unmarshal(out, &again); err != nil {
+				t.Fatal(err)
+			}
+			if again.Files[0].SHA256 != r.Files[0].SHA256 {
+				t.Error("on 32 bits, the replay gives other bytes")
+			}
+		})
+	}
+}
+
+// An encrypted capture is of use to who has the key.
+func TestReplayDecrypts(t *testing.T) {
+	r, dir := replayFile(t, "--srtp-key", strings.Repeat("61", 30),
+		capturetest.Path(t, "membraneframework-membrane_rtp_plugin/test/fixtures/rtp/session/srtp.pcap"))
+	if len(r.Files) != 1 || r.Files[0].Tracks[0].Codec != "H264" {
+		t.Fatalf("files %+v", r.Files)
+	}
+	whole(t, filepath.Join(dir, r.Files[0].Path))
 }

@@ -37,35 +37,48 @@ func replayFile(t *testing.T, args ...string) (replayed, string) {
 
 const belledonne = "BelledonneCommunications-mediastreamer2/tester/scenarios/"
 
-// The counts are those of the captures' README: the clean ones.
+// replayCase is a capture that becomes one file. The counts are those of the
+// captures' README: the clean ones.
+type replayCase struct {
+	files        []string
+	codecs       string
+	frames, keys int64
+	ms           int64 // how long the call was
+}
+
+func (c replayCase) name() string { return filepath.Base(c.files[0]) }
+
+func (c replayCase) paths(t *testing.T) []string {
+	t.Helper()
+	var paths []string
+	for _, f := range c.files {
+		paths = append(paths, capturetest.Path(t, f))
+	}
+	return paths
+}
+
+var replayCases = []replayCase{
+	{[]string{"meetecho-janus-gateway/src/plugins/recordings/rec-sample-video.mjr", "meetecho-janus-gateway/src/plugins/recordings/rec-sample-audio.mjr"},
+		"VP8+Opus", 173 + 529, 1 + 529, 10580},
+	{[]string{"HackWebRTC-webrtc/test/fuzzers/corpora/rtpdump-corpus/vp8/vp8.rtpdump"}, "VP8", 120, 1, 4930},
+	{[]string{"HackWebRTC-webrtc/_history/talk/media/testdata/video.rtpdump"}, "H264", 252, 1, 8580},
+	{[]string{"algesten-str0m/tests/data/vp8.pcap"}, "VP8", 101, 3, 3310},
+	{[]string{"membraneframework-membrane_rtp_vp8_plugin/test/fixtures/input_vp8.pcap"}, "VP8", 300, 3, 9970},
+	{[]string{"membraneframework-membrane_rtp_vp9_plugin/test/fixtures/input_vp9.pcap"}, "VP9", 300, 3, 9940},
+	{[]string{"jitsi-libjitsi/src/test/resources/org/jitsi/impl/neomedia/transform/fec/chrome_flexfec_and_video_capture.pcap"}, "VP9", 112, 1, 9710},
+	{[]string{belledonne + "congestion/video-160-0-0a5f30.pcapng"}, "VP8", 565, 5, 23210},
+	{[]string{belledonne + "congestion/video-160-90-0a5c30.pcapng"}, "VP8", 18, 1, 720},
+	{[]string{belledonne + "h264_missing_pps_in_second_i_frame.pcap"}, "H264", 16, 1, 1060},
+	{[]string{belledonne + "rtp-534late-24loss-7000total.pcapng"}, "Opus", 7108, 7108, 142170},
+	{[]string{belledonne + "opus-edge-congestion20_60_40.pcapng"}, "Opus", 3083, 3083, 119840},
+	{[]string{"asterisk-testsuite/tests/channels/pjsip/dtmf_sdp/dtmf_sdp_recognition/sipp/opus-2013785496.pcap"}, "Opus", 725, 725, 15250},
+	{[]string{"rickwporter-rtp-pcap/examples/sip-rtp-opus.pcap"}, "Opus", 425, 425, 8500},
+}
+
 func TestCapturesReplay(t *testing.T) {
-	for _, c := range []struct {
-		files        []string
-		codecs       string
-		frames, keys int64
-		ms           int64 // how long the call was
-	}{
-		{[]string{"meetecho-janus-gateway/src/plugins/recordings/rec-sample-video.mjr", "meetecho-janus-gateway/src/plugins/recordings/rec-sample-audio.mjr"},
-			"VP8+Opus", 173 + 529, 1 + 529, 10580},
-		{[]string{"HackWebRTC-webrtc/test/fuzzers/corpora/rtpdump-corpus/vp8/vp8.rtpdump"}, "VP8", 120, 1, 4930},
-		{[]string{"HackWebRTC-webrtc/_history/talk/media/testdata/video.rtpdump"}, "H264", 252, 1, 8580},
-		{[]string{"algesten-str0m/tests/data/vp8.pcap"}, "VP8", 101, 3, 3310},
-		{[]string{"membraneframework-membrane_rtp_vp8_plugin/test/fixtures/input_vp8.pcap"}, "VP8", 300, 3, 9970},
-		{[]string{"membraneframework-membrane_rtp_vp9_plugin/test/fixtures/input_vp9.pcap"}, "VP9", 300, 3, 9940},
-		{[]string{"jitsi-libjitsi/src/test/resources/org/jitsi/impl/neomedia/transform/fec/chrome_flexfec_and_video_capture.pcap"}, "VP9", 112, 1, 9710},
-		{[]string{belledonne + "congestion/video-160-0-0a5f30.pcapng"}, "VP8", 565, 5, 23210},
-		{[]string{belledonne + "congestion/video-160-90-0a5c30.pcapng"}, "VP8", 18, 1, 720},
-		{[]string{belledonne + "h264_missing_pps_in_second_i_frame.pcap"}, "H264", 16, 1, 1060},
-		{[]string{belledonne + "rtp-534late-24loss-7000total.pcapng"}, "Opus", 7108, 7108, 142170},
-		{[]string{belledonne + "opus-edge-congestion20_60_40.pcapng"}, "Opus", 3083, 3083, 119840},
-		{[]string{"asterisk-testsuite/tests/channels/pjsip/dtmf_sdp/dtmf_sdp_recognition/sipp/opus-2013785496.pcap"}, "Opus", 725, 725, 15250},
-		{[]string{"rickwporter-rtp-pcap/examples/sip-rtp-opus.pcap"}, "Opus", 425, 425, 8500},
-	} {
-		t.Run(filepath.Base(c.files[0]), func(t *testing.T) {
-			var paths []string
-			for _, f := range c.files {
-				paths = append(paths, capturetest.Path(t, f))
-			}
+	for _, c := range replayCases {
+		t.Run(c.name(), func(t *testing.T) {
+			paths := c.paths(t)
 			r, dir := replayFile(t, paths...)
 			if len(r.Files) != 1 {
 				t.Fatalf("%d files", len(r.Files))

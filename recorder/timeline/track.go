@@ -294,7 +294,11 @@ func (t *Track) place(it item) Placed {
 	target := t.target(it.media)
 	err := target - t.offset
 	switch step := it.media - t.prev; {
-	case !t.placed || err > farOff:
+	case !t.placed:
+		// What belongs before the session goes to its start, and is slewed
+		// from there: squeezed together, the frames would not play evenly.
+		t.offset = max(target, -it.media)
+	case err > farOff:
 		t.offset = target
 	case step >= gap:
 		t.offset += max(err, -step/2)
