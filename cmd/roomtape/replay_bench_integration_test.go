@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -110,31 +109,39 @@ func makeCall(b *testing.B, dir string) (ours, video, audio string) {
 	return ours, video, audio
 }
 
-// cost is what a program took: user and system time, and the most memory.
-func cost(b *testing.B, name string, args ...string) (time.Duration, int64) {
+// cost is the user and system time that a program took.
+func cost(b *testing.B, name string, args ...string) time.Duration {
 	b.Helper()
 	c := exec.CommandContext(b.Context(), name, args...)
-	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
+	if out, err := c.CombinedOutput(); err != nil {
+		b.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return c.ProcessState.UserTime() + c.ProcessState.SystemTime()
+}
+
+// peak is the most memory that a program had, in bytes. What the system says at
+// the end would count our own before exec; looking costs the program time.
+func peak(b *testing.B, name string, args ...string) int64 {
+	b.Helper()
+	c := exec.CommandContext(b.Context(), name, args...)
 	if err := c.Start(); err != nil {
 		b.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- c.Wait() }()
-	// What the system says at the end counts our own memory before exec.
-	var peak int64
+	var kilobytes int64
 	for status := fmt.Sprintf("/proc/%d/status", c.Process.Pid); ; {
 		select {
 		case err := <-done:
 			if err != nil {
-				b.Fatalf("%s %v: %v\n%s", name, args, err, &out)
+				b.Fatalf("%s %v: %v", name, args, err)
 			}
-			return c.ProcessState.UserTime() + c.ProcessState.SystemTime(), peak << 10
+			return kilobytes << 10
 		case <-time.After(2 * time.Millisecond):
 		}
 		text, _ := os.ReadFile(status) // it may have ended
 		if _, rest, ok := strings.Cut(string(text), "VmHWM:"); ok {
-			_, _ = fmt.Sscan(rest, &peak)
+			_, _ = fmt.Sscan(rest, &kilobytes)
 		}
 	}
 }
@@ -154,19 +161,17 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	ours, video, audio := makeCall(b, dir)
 	var replay, janus, mjr, merge time.Duration
-	var memory int64
+	memory := max(
+		peak(b, program, "replay", "--log-level", "error", "--out", b.TempDir(), ours),
+		peak(b, program, "replay", "--log-level", "error", "--out", b.TempDir(), video, audio))
 	for b.Loop() {
 		out := b.TempDir()
-		took, rss := cost(b, program, "replay", "--log-level", "error", "--out", out, "--name", "ours", ours)
-		replay, memory = replay+took, max(memory, rss)
-		took, rss = cost(b, program, "replay", "--log-level", "error", "--out", out, "--name", "mjr", video, audio)
-		mjr, memory = mjr+took, max(memory, rss)
+		replay += cost(b, program, "replay", "--log-level", "error", "--out", out, "--name", "ours", ours)
+		mjr += cost(b, program, "replay", "--log-level", "error", "--out", out, "--name", "mjr", video, audio)
 		for i, f := range []string{video, audio} {
-			took, _ = cost(b, "janus-pp-rec", f, filepath.Join(out, []string{"v.webm", "a.opus"}[i]))
-			janus += took
+			janus += cost(b, "janus-pp-rec", f, filepath.Join(out, []string{"v.webm", "a.opus"}[i]))
 		}
-		took, _ = cost(b, "mkvmerge", "-q", "-o", filepath.Join(out, "copy.webm"), filepath.Join(out, "ours.webm"))
-		merge += took
+		merge += cost(b, "mkvmerge", "-q", "-o", filepath.Join(out, "copy.webm"), filepath.Join(out, "ours.webm"))
 	}
 	n := float64(b.N)
 	b.ReportMetric(replay.Seconds()/n, "replay-CPU-s")
