@@ -144,6 +144,9 @@ func (f *Factory) api(c *Conn) (*webrtc.API, error) {
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepAlive)
 	s.SetIncludeLoopbackCandidate(f.cfg.Loopback)
 	s.DisableActiveTCP(f.cfg.RelayOnly)
+	if f.cfg.RelayOnly {
+		s.SetRelayAcceptanceMinWait(0) // no better path will come
+	}
 	if f.cfg.Net != nil {
 		s.SetNet(f.cfg.Net)
 		s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
