@@ -1,0 +1,88 @@
+package peer
+
+import (
+	"net"
+	"sync/atomic"
+	"testing"
+
+	"github.com/pion/turn/v5"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+// TestRelayOnlyGoesThroughTheRelay has a TURN server carry a call by the
+// address and password that a flag would give.
+func TestRelayOnlyGoesThroughTheRelay(t *testing.T) {
+	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const realm, user, password = "test", "rec", "p@ss"
+	var asked atomic.Int64
+	relay, err := turn.NewServer(turn.ServerConfig{
+		Realm: realm,
+		AuthHandler: func(r *turn.RequestAttributes) (string, []byte, bool) {
+			asked.Add(1)
+			return r.Username, turn.GenerateAuthKey(user, realm, password), r.Username == user
+		},
+		PacketConnConfigs: []turn.PacketConnConfig{{
+			PacketConn:            socket,
+			RelayAddressGenerator: &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = relay.Close() })
+
+	ice, err := ParseICEServer("turn:" + user + ":p%40ss@" + socket.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newTestFactory(t, Config{ICEServers: []ICEServer{ice}, RelayOnly: true})
+	s := newSender(t, webrtc.MimeTypeVP8)
+	offered := make(chan struct{})
+	s.pc.OnSignalingStateChange(func(st webrtc.SignalingState) {
+		if st == webrtc.SignalingStateHaveRemoteOffer {
+			close(offered)
+		}
+	})
+	log := newEventLog()
+	candidates := make(chan message.Candidate, 100)
+	c := connect(t, f, Options{
+		Participant: "p", Connection: 1, Sink: log.sink,
+		OnCandidate: func(m message.Candidate) { candidates <- m },
+	})
+	done := make(chan struct{})
+	t.Cleanup(func() { <-done })
+	go func() {
+		defer close(done)
+		select {
+		case <-offered:
+		case <-t.Context().Done():
+			return
+		}
+		for {
+			select {
+			case m := <-candidates:
+				err := s.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: m.Candidate, SDPMid: m.SDPMid, SDPMLineIndex: m.SDPMLineIndex})
+				if err != nil {
+					t.Errorf("candidate %q: %v", m.Candidate, err)
+				}
+			case <-s.up:
+				return
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	s.answer(t, c)
+	const n = 50
+	s.send(t, 0, 1, n)
+	log.until(t, "all packets", func(e []signaling.Event) bool { return count(e, signaling.PacketArrived) == n })
+	if relay.AllocationCount() == 0 || asked.Load() == 0 {
+		t.Errorf("%d allocations, %d requests", relay.AllocationCount(), asked.Load())
+	}
+}
