@@ -55,8 +55,9 @@ func whole(t *testing.T, file string) {
 	}
 }
 
-// playsInBrowser plays each file from its start and from its middle.
-func playsInBrowser(t *testing.T, b *browser.Browser, dir string, files ...string) {
+// player opens a page with a video element that can be given the files below
+// dir, as /files/NAME.
+func player(t *testing.T, b *browser.Browser, dir string) *browser.Page {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle("/files/", http.StripPrefix("/files/", http.FileServer(http.Dir(dir))))
@@ -65,23 +66,35 @@ func playsInBrowser(t *testing.T, b *browser.Browser, dir string, files ...strin
 		fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,"><video muted></video>`)
 	})
 	server := httptest.NewServer(mux)
-	defer server.Close()
-	p := b.Open(server.URL)
+	t.Cleanup(server.Close)
+	return b.Open(server.URL)
+}
+
+// load gives the player a file and plays it from its start.
+func load(t *testing.T, p *browser.Page, dir, file string) {
+	t.Helper()
+	name, err := filepath.Rel(dir, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Eval(fmt.Sprintf(`(() => { const v = document.querySelector('video'); v.src = %q; v.load(); return true })()`, "/files/"+filepath.ToSlash(name)), nil)
+	p.Wait(`document.querySelector('video').readyState >= 2 && document.querySelector('video').videoWidth > 0`)
+	p.Eval(`document.querySelector('video').play()`, nil)
+	p.Wait(`document.querySelector('video').currentTime > 0.3`)
+}
+
+// playsInBrowser plays each file from its start and from its middle.
+func playsInBrowser(t *testing.T, b *browser.Browser, dir string, files ...string) {
+	t.Helper()
+	p := player(t, b, dir)
 	for _, file := range files {
-		name, err := filepath.Rel(dir, file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Eval(fmt.Sprintf(`(() => { const v = document.querySelector('video'); v.src = %q; v.load(); return true })()`, "/files/"+filepath.ToSlash(name)), nil)
-		p.Wait(`document.querySelector('video').readyState >= 2 && document.querySelector('video').videoWidth > 0`)
+		load(t, p, dir, file)
 		var duration float64
 		p.Eval(`document.querySelector('video').duration`, &duration)
-		p.Eval(`document.querySelector('video').play()`, nil)
-		p.Wait(`document.querySelector('video').currentTime > 0.3`)
 		p.Eval(`(() => { const v = document.querySelector('video'); v.currentTime = v.duration / 2; return true })()`, nil)
 		p.Wait(fmt.Sprintf(`!document.querySelector('video').seeking && document.querySelector('video').currentTime > %f + 0.3`, duration/2))
 		p.Eval(`if (document.querySelector('video').error) throw new Error(document.querySelector('video').error.message)`, nil)
-		t.Logf("%s: %.1f s play and seek", name, duration)
+		t.Logf("%s: %.1f s play and seek", filepath.Base(file), duration)
 	}
 	if errs := p.Errors(); len(errs) > 0 {
 		t.Errorf("the page complains: %q", errs)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomtape/roomtape/internal/browser"
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/recorder"
 	"github.com/roomtape/roomtape/signaling/synthetic"
@@ -74,6 +75,29 @@ func TestKillLosesAtMostASecond(t *testing.T) {
 				t.Errorf("the manifest's state is %q", m.State)
 			}
 		})
+	}
+}
+
+// TestKilledFilesPlayInABrowser plays what a kill leaves to its end.
+func TestKilledFilesPlayInABrowser(t *testing.T) {
+	url, dir := openRoom(t), t.TempDir()
+	enter(t, url, "alice", "alice")
+	enter(t, url, "bob", "bob")
+	record := start(t, "record", "--out", dir, "--session", "s", url)
+	waitFor(t, "two recordings", 20*time.Second, func() bool { return len(recordings(t, dir)) == 2 })
+	after(t, 3*time.Second)
+	if err := record.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	record.exit(t)
+	p := player(t, browser.Start(t), dir)
+	for _, file := range recordings(t, dir) {
+		load(t, p, dir, file)
+		p.Wait(`document.querySelector('video').ended && document.querySelector('video').currentTime > 1.5`)
+		p.Eval(`if (document.querySelector('video').error) throw new Error(document.querySelector('video').error.message)`, nil)
+	}
+	if errs := p.Errors(); len(errs) > 0 {
+		t.Errorf("the page complains: %q", errs)
 	}
 }
 
