@@ -259,10 +259,13 @@ func (c *client) play() {
 			return
 		case <-tick.C:
 		}
-		c.mu.Lock()
+		c.mu.Lock() // Leave counts what is sent
+		if c.ctx.Err() != nil {
+			c.mu.Unlock()
+			return
+		}
 		n := c.sent
 		c.sent++
-		c.mu.Unlock()
 		for i, t := range c.tracks {
 			codec := c.codecs[i]
 			// What is not bound to a connection yet sends to nobody.
@@ -271,6 +274,7 @@ func (c *client) play() {
 				Payload: roomtest.Payload(codec, n),
 			})
 		}
+		c.mu.Unlock()
 	}
 }
 
