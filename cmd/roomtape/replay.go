@@ -25,7 +25,7 @@ func replayCommand(std stdio) *cli.Command {
 		UsageText: "roomtape replay --map 96=VP8/90000,111=opus/48000/2 call.pcapng",
 		ArgsUsage: "DUMP...",
 		Description: `DUMP is an rtpdump, pcap, pcapng, Janus .mjr or RFC 4571 file, told by its content, or what
-record --dump-rtp wrote. Several are one room: captures that follow each other, or the sound and
+record --dump-rtp wrote; - is stdin, and pipes are read too. Several are one room: captures that follow each other, or the sound and
 the picture of one participant. What can be recorded is, and stdout says how its codecs were known.
 
 Two replays of one dump give the same bytes on every machine, and that of record --dump-rtp gives
@@ -34,7 +34,7 @@ keeps no recordings. There is no manifest without --session; --json prints it.
 
 ` + exitCodes(exitOK, exitInternal, exitUsage, exitStorage, exitDamaged, exitForced),
 		Flags: withEnv(
-			&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "recordings go to `DIR` (default: beside the first DUMP)"},
+			&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "recordings go to `DIR` (default: beside the first DUMP, or here when that is a pipe)"},
 			&cli.StringFlag{Name: "session", Usage: "`TEMPLATE` of a folder below DIR, with {room}, {start} and {dump} (default: none)"},
 			&cli.StringFlag{Name: "name", Value: defaultReplayName, Usage: "`TEMPLATE` of a file's name, without its ending; also {stream}, {start}, {n}"},
 			&cli.StringFlag{Name: "format", Value: "webm", Usage: "`FORMAT` of the files: " + joined(formats, func(f format) string { return f.name })},
@@ -58,6 +58,7 @@ keeps no recordings. There is no manifest without --session; --json prints it.
 			if err != nil {
 				return err
 			}
+			o.dump.Stdin = std.in
 			return replay(c.Context, o, std, logs)
 		},
 	}

@@ -31,6 +31,9 @@ func (r *replayed) print(w io.Writer) {
 	for _, c := range r.Dump.Ignored {
 		fmt.Fprintf(w, "  set aside: %s of %s\n", plural(int(c.Packets), "packet"), printable(c.What))
 	}
+	for _, c := range r.Dump.Relayed {
+		fmt.Fprintf(w, "  unwrapped: %s of %s\n", plural(int(c.Packets), "packet"), printable(c.What))
+	}
 	where := ""
 	if r.dir != "" {
 		where = " in " + shellQuote(r.dir)

@@ -118,6 +118,8 @@ func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logg
 	switch {
 	case ctx.Err() != nil:
 		return nil, errSignal
+	case errors.Is(err, dump.ErrSpool):
+		return nil, fmt.Errorf("%w: %w", recorder.ErrStorage, err)
 	case errors.As(err, &path):
 		return nil, usageError{err}
 	case err != nil:
@@ -187,6 +189,9 @@ func (o *replayOptions) config(info dump.SessionInfo) recorder.Config {
 
 // dumpName is the {dump} of names: that of the first file, without its ending.
 func dumpName(files []string) string {
+	if files[0] == dump.Stdin {
+		return "stdin"
+	}
 	name := filepath.Base(files[0])
 	return strings.TrimSuffix(name, filepath.Ext(name))
 }
@@ -219,7 +224,10 @@ func openReplaySink(o replayOptions, info dump.SessionInfo) (*replaySink, error)
 		}
 		cleanup = func() { _ = os.RemoveAll(dir) }
 	default:
-		dir = filepath.Dir(o.dumps[0])
+		dir = "."
+		if info, err := os.Stat(o.dumps[0]); err == nil && info.Mode().IsRegular() {
+			dir = filepath.Dir(o.dumps[0])
+		}
 		k.dir = dir
 	}
 	root, err := os.OpenRoot(dir)

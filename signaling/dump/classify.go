@@ -8,7 +8,7 @@ const (
 	isRTCP = "RTCP"
 	isSTUN = "STUN"
 	isDTLS = "DTLS"
-	isTURN = "TURN channel data"
+	isTURN = viaChannel
 	isText = "SIP or SDP"
 	isElse = "other datagrams"
 )

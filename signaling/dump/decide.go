@@ -280,7 +280,7 @@ func safeName(s string) bool {
 
 // summary says what has been decided.
 func (v *survey) summary() Summary {
-	out := Summary{Start: v.start, End: v.end, Ignored: v.ignored.list(), Streams: []Stream{}}
+	out := Summary{Start: v.start, End: v.end, Ignored: v.ignored.list(), Relayed: v.relayed.list(), Streams: []Stream{}}
 	for _, f := range v.files {
 		out.Files = append(out.Files, f.File)
 	}

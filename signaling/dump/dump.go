@@ -7,8 +7,8 @@
 //
 // # Two passes
 //
-// Other people's dumps do not say what is in them. Such a dump is read twice, so
-// its files must be files. The first pass goes through all of it and keeps a few facts of each
+// Other people's dumps do not say what is in them. Such a dump is read twice: what
+// comes from a pipe is copied. The first pass goes through all of it and keeps a few facts of each
 // stream, in a table of bounded size: how often each payload type came, what
 // the payloads look like, who sent it, and what SIP, SDP and RTCP say. From
 // these it decides what is a track and whose. The second pass gives the events.
@@ -28,6 +28,7 @@ package dump
 import (
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Errors that Open and Room.Next wrap.
@@ -87,6 +88,8 @@ type Config struct {
 	// AES_CM_128_HMAC_SHA1_80 (RFC 3711, RFC 4568 §6.2), 30 bytes; nil when
 	// the dump is not encrypted.
 	SRTPKey []byte
+	// Stdin is what the name Stdin stands for; nil: a file of that name.
+	Stdin io.Reader
 }
 
 // Limits.

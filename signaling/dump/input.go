@@ -23,6 +23,8 @@ type datagram struct {
 	// other names what the record is when it is no UDP datagram, such as
 	// "ICMP"; then data is empty.
 	other string
+	// via names what carried it, when it passed a relay; empty: nothing did.
+	via string
 }
 
 // source gives the records of one file in their order.

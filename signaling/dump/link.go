@@ -44,7 +44,10 @@ const (
 )
 
 // network finds the UDP datagram in frames. The zero network is ready for use.
-type network struct{ fragments fragments }
+type network struct {
+	fragments fragments
+	relays    relays
+}
 
 // decode reads a frame into d: its addresses and payload, or what else it is.
 func (n *network) decode(link linkType, b []byte, d *datagram) {
@@ -255,6 +258,7 @@ func (n *network) transport(proto uint8, from, to netip.Addr, b []byte, d *datag
 			b = b[:size]
 		}
 		d.data = b
+		n.relays.unwrap(d)
 	case protoIPIP, protoIPv6:
 		n.ip(b, d, depth+1)
 	case protoICMP, protoICMPv6:

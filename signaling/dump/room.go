@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +25,7 @@ type Room struct {
 	next   signaling.Event
 	ready  bool
 	err    error
+	shelf  *shelf // nil: files are read as they are
 }
 
 // player gives the events of a dump, in order.
@@ -39,10 +39,21 @@ type player interface {
 // follow each other, or the sound and the picture of one participant. It takes
 // the time of reading them once.
 //
+// A file may be a pipe, or Stdin. What it gives is copied into the system's
+// folder of temporary files, if the dump is not one that a Writer has written:
+// the others are read twice. The copy is gone when the room is closed. When ctx
+// is done, so is reading the pipe, by Next too.
+//
 // The error wraps ErrFormat, ErrDamaged, that of a missing file, or ctx's. When
 // there is nothing that can be recorded, it is an *UnusableError.
 func Open(ctx context.Context, files []string, cfg Config) (*Room, error) {
-	return open(ctx, files, cfg, func(name string) (io.ReadCloser, error) { return os.Open(name) })
+	s := &shelf{ctx: ctx, stdin: cfg.Stdin, copies: map[string]*spool{}}
+	r, err := open(ctx, files, cfg, s.open)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	r.shelf = s
+	return r, nil
 }
 
 // opener opens a file, each time from its beginning.
@@ -67,11 +78,14 @@ func open(ctx context.Context, files []string, cfg Config, opener opener) (*Room
 			if len(files) > 1 {
 				err = fmt.Errorf("%s: %w: a recorder's dump is read alone", name, ErrFormat)
 			} else {
+				if s, ok := f.(*spool); ok {
+					s.forget()
+				}
 				return openOwn(own, f)
 			}
 		}
-		if err == nil {
-			err = readTwice(name, f)
+		if s, ok := f.(*spool); ok && err == nil && s.undecided {
+			err = s.keep()
 		}
 		if err == nil {
 			err = v.file(ctx, src, name)
@@ -89,22 +103,6 @@ func open(ctx context.Context, files []string, cfg Config, opener opener) (*Room
 		return nil, err
 	}
 	return &Room{player: p}, nil
-}
-
-// readTwice tells why f can't be read again.
-func readTwice(name string, f io.Reader) error {
-	file, ok := f.(*os.File)
-	if !ok {
-		return nil
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: %w: it is read twice, which only a file can be", name, ErrFormat)
-	}
-	return nil
 }
 
 // openOwn opens a dump that a Writer has written. It takes over f.
@@ -199,5 +197,9 @@ func (r *Room) Close() error {
 	if r.err == nil {
 		r.err = io.EOF
 	}
-	return r.player.close()
+	err := r.player.close()
+	if r.shelf != nil {
+		err = errors.Join(err, r.shelf.close())
+	}
+	return err
 }

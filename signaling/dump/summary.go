@@ -16,6 +16,9 @@ type Summary struct {
 	Streams []Stream `json:"streams"`
 	// Ignored counts what belongs to no stream, by what it is.
 	Ignored []Count `json:"ignored,omitempty"`
+	// Relayed counts the packets that came through a TURN relay, by what carried
+	// them: they are those of streams and Ignored.
+	Relayed []Count `json:"relayed,omitempty"`
 	// Start and End are the times of the first and last record; zero: the
 	// dump has no times.
 	Start time.Time `json:"start,omitzero"`

@@ -81,6 +81,7 @@ type survey struct {
 	pairs   map[pair][]*stream
 	names   map[nameKey]string
 	ignored counts
+	relayed counts
 	dump    description // of the session descriptions within
 	given   description
 	dtls    bool
@@ -100,7 +101,7 @@ func newSurvey(cfg Config, c *cipher) *survey {
 	v := &survey{
 		cfg: cfg, cipher: c,
 		byKey: map[streamKey]*stream{}, pairs: map[pair][]*stream{},
-		names: map[nameKey]string{}, ignored: counts{},
+		names: map[nameKey]string{}, ignored: counts{}, relayed: counts{},
 	}
 	if cfg.SDP != nil {
 		v.given, _ = parseSDP(cfg.SDP)
@@ -157,6 +158,9 @@ func (v *survey) take(d *datagram, file int) {
 	if d.other != "" {
 		v.ignored.add(d.other)
 		return
+	}
+	if d.via != "" {
+		v.relayed.add(d.via)
 	}
 	what := classify(d.data)
 	switch what {
