@@ -87,11 +87,15 @@ func (c *counts) addJitter(s jitter.Stats) {
 	c.discarded[reasonStray] += int64(s.Wild)
 }
 
-// addDepacket adds the packets that a depacketizer discarded.
-func (c *counts) addDepacket(s *depacket.PacketStats) {
+// addDepacket adds the packets that a depacketizer discarded, and those that it
+// could do without.
+func (c *counts) addDepacket(stats *depacket.Stats) {
+	c.recovered += int64(stats.Recovered)
+	s := &stats.Packets
 	c.discarded[reasonPadding] += int64(s.Padding)
 	c.discarded[reasonMalformed] += int64(s.Malformed)
 	c.discarded[reasonOversize] += int64(s.Oversize)
 	c.discarded[reasonIncomplete] += int64(s.Incomplete)
 	c.discarded[reasonUndecodable] += int64(s.Undecodable)
+	c.discarded[reasonPayloadType] += int64(s.Foreign)
 }

@@ -169,14 +169,16 @@ func (t *track) change(payloadType uint8, now time.Time) bool {
 	if codec.Kind() != t.in.Kind {
 		return false
 	}
-	dep, err := depacket.New(codec, depacket.Config{AbsCaptureTime: t.in.AbsCaptureTime})
+	dep, err := depacket.New(codec, depacket.Config{
+		AbsCaptureTime: t.in.AbsCaptureTime, Dependencies: t.in.Dependencies, RED: t.in.RED, Codecs: t.in.Codecs,
+	})
 	if err != nil {
 		return false
 	}
 	if t.dep != nil {
 		t.drain(now)
 		stats := t.dep.Stats()
-		t.past.addDepacket(&stats.Packets)
+		t.past.addDepacket(&stats)
 		t.past.dropped += int64(stats.Frames.Dropped)
 		t.place = t.clock.NewTrack(t.in.Kind, codec.ClockRate())
 	}
@@ -355,7 +357,7 @@ func (t *track) end(now time.Time) {
 
 // trailing adds what was lost and dropped after the last frame.
 func (t *track) trailing() {
-	lost := int64(t.buf.Lost()) - t.lost
+	lost := int64(t.buf.Lost()) - t.past.recovered - int64(t.dep.Stats().Recovered) - t.lost
 	dropped := t.past.dropped + int64(t.dep.Stats().Frames.Dropped) - t.dropped
 	if lost <= 0 && dropped <= 0 {
 		return
@@ -375,7 +377,7 @@ func (t *track) totals() counts {
 	n.discarded[reasonPayloadType] += t.foreign
 	if t.dep != nil {
 		stats := t.dep.Stats()
-		n.addDepacket(&stats.Packets)
+		n.addDepacket(&stats)
 	}
 	return n
 }

@@ -121,9 +121,17 @@ type Track struct {
 	// track. It does not list retransmission (RTX), FEC or other payload
 	// types whose packets never reach an event.
 	Codecs map[uint8]media.Codec
+	// RED has those payload types of Codecs whose packets carry several frames
+	// (redundant audio data, RFC 2198): their codec is that of the frames.
+	// It is nil when there are none.
+	RED map[uint8]bool
 	// AbsCaptureTime is the id of the header extension that carries the
 	// capture time of a frame, or 0 when it is not negotiated.
 	AbsCaptureTime uint8
+	// Dependencies is the id of the header extension that tells what a video
+	// frame refers to (the dependency descriptor of AOMedia "RTP Payload Format
+	// For AV1", appendix A), or 0 when it is not negotiated.
+	Dependencies uint8
 	// Retransmits is set when the sender answers Feedback.Nack for this track.
 	Retransmits bool
 	// Feedback reaches the sender. It is nil when nobody is there to answer,

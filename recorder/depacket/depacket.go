@@ -32,6 +32,14 @@ type Config struct {
 	// AbsCaptureTime is the id of the abs-capture-time header extension, or 0
 	// when it is not negotiated.
 	AbsCaptureTime uint8
+	// Dependencies is the id of the dependency descriptor header extension, or 0
+	// when it is not negotiated.
+	Dependencies uint8
+	// RED has the payload types whose packets are RED (RFC 2198), and Codecs the
+	// codec of each payload type, which says what may be inside; nil: anything.
+	// Both are read only, and only for Opus.
+	RED    map[uint8]bool
+	Codecs map[uint8]media.Codec
 	// MaxFrameSize bounds a frame in bytes; larger ones are dropped. 0 means
 	// DefaultMaxFrameSize.
 	MaxFrameSize int
@@ -54,12 +62,13 @@ type Frame struct {
 	Data []byte
 	// Timestamp is the RTP timestamp.
 	Timestamp uint32
-	// Arrival is when the first of its packets arrived.
+	// Arrival is when the first of its packets arrived, or should have.
 	Arrival time.Time
 	// Duration is how long the frame lasts; for audio, by the TOC byte; 0 for
 	// video.
 	Duration time.Duration
-	// Packets is how many RTP packets the frame was made of.
+	// Packets is how many RTP packets the frame was made of: 0 when another
+	// frame's packet repeated it (RED).
 	Packets int
 	// Key is set on a frame that can be decoded without any before it; on every
 	// audio frame.
@@ -97,6 +106,7 @@ type PacketStats struct {
 	Oversize    uint64 // of a frame that is larger than Config.MaxFrameSize
 	Incomplete  uint64 // of a frame of which another packet was lost
 	Undecodable uint64 // of a complete frame whose references were lost
+	Foreign     uint64 // RED with something else inside
 }
 
 // Total adds up all fields.
@@ -104,7 +114,7 @@ func (s PacketStats) Total() uint64 { return s.Used + s.Discarded() }
 
 // Discarded adds up all fields but Used.
 func (s PacketStats) Discarded() uint64 {
-	return s.Padding + s.Malformed + s.Oversize + s.Incomplete + s.Undecodable
+	return s.Padding + s.Malformed + s.Oversize + s.Incomplete + s.Undecodable + s.Foreign
 }
 
 // FrameStats counts frames.
@@ -120,6 +130,9 @@ type FrameStats struct {
 type Stats struct {
 	Packets PacketStats
 	Frames  FrameStats
+	// Recovered is how many packets were lost whose frames were given all the
+	// same, since later packets repeated them. They are not in LostPackets.
+	Recovered uint64
 }
 
 // Depacketizer makes frames of the packets of one track.

@@ -81,7 +81,9 @@ type ownEvent struct {
 	SSRC        uint32           `json:"ssrc,omitempty"`
 	Kind        string           `json:"kind,omitempty"`
 	Codecs      map[uint8]string `json:"codecs,omitempty"`
+	RED         []int            `json:"red,omitempty"`
 	CaptureTime uint8            `json:"abs_capture_time,omitempty"`
+	Dependency  uint8            `json:"dependency_descriptor,omitempty"`
 	Retransmits bool             `json:"retransmits,omitempty"`
 }
 
@@ -113,11 +115,17 @@ func describe(t *signaling.Track, n uint32) ownEvent {
 	e := ownEvent{
 		Event: eventTrack, Track: n, Participant: text(t.Participant), Stream: text(t.Stream), ID: text(t.ID),
 		Connection: t.Connection, SSRC: t.SSRC, Kind: t.Kind.String(), Codecs: map[uint8]string{},
-		CaptureTime: t.AbsCaptureTime, Retransmits: t.Retransmits,
+		CaptureTime: t.AbsCaptureTime, Dependency: t.Dependencies, Retransmits: t.Retransmits,
 	}
 	for pt, c := range t.Codecs {
 		e.Codecs[pt] = c.String()
 	}
+	for pt, red := range t.RED {
+		if red {
+			e.RED = append(e.RED, int(pt))
+		}
+	}
+	slices.Sort(e.RED)
 	return e
 }
 
@@ -125,7 +133,7 @@ func (e *ownEvent) track() *signaling.Track {
 	t := &signaling.Track{
 		Participant: string(e.Participant), Stream: string(e.Stream), ID: string(e.ID),
 		Connection: e.Connection, SSRC: e.SSRC, Codecs: map[uint8]media.Codec{},
-		AbsCaptureTime: e.CaptureTime, Retransmits: e.Retransmits,
+		AbsCaptureTime: e.CaptureTime, Dependencies: e.Dependency, Retransmits: e.Retransmits,
 	}
 	for _, k := range []media.Kind{media.Audio, media.Video} {
 		if e.Kind == k.String() {
@@ -134,6 +142,15 @@ func (e *ownEvent) track() *signaling.Track {
 	}
 	for pt, name := range e.Codecs {
 		t.Codecs[pt] = media.ParseCodec(name)
+	}
+	for _, pt := range e.RED {
+		if _, ok := t.Codecs[uint8(pt)]; !ok || pt != int(uint8(pt)) {
+			continue
+		}
+		if t.RED == nil {
+			t.RED = map[uint8]bool{}
+		}
+		t.RED[uint8(pt)] = true
 	}
 	return t
 }

@@ -47,6 +47,10 @@ func events(t *rapid.T) []signaling.Event {
 				Kind:           media.Kind(rapid.IntRange(1, 2).Draw(t, "kind")),
 				Codecs:         map[uint8]media.Codec{96: media.VP8, 111: media.Opus, 0: media.H264},
 				AbsCaptureTime: rapid.Byte().Draw(t, "extension"), Retransmits: rapid.Bool().Draw(t, "rtx"),
+				Dependencies: rapid.Byte().Draw(t, "dependencies"),
+			}
+			if rapid.Bool().Draw(t, "red") {
+				x.RED = map[uint8]bool{111: true, 0: true}
 			}
 			live = append(live, x)
 			emit(signaling.Event{Kind: signaling.TrackStarted, Track: x})

@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
@@ -17,7 +18,13 @@ const (
 	uriRepairedRID = sdp.SDESRepairRTPStreamIDURI
 	uriTWCC        = sdp.TransportCCURI
 	uriCaptureTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
+	uriDependency  = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
+
+// What is left out is left out on purpose. With urn:3gpp:video-orientation a
+// sender leaves it to the receiver to turn the picture; without, it turns the
+// pixels itself, and a file needs no turning. Forward error correction of video
+// (ulpfec, flexfec) is of no use to one who can wait for a retransmission.
 
 // format is one payload format that we offer.
 type format struct {
@@ -96,8 +103,22 @@ func newMediaEngine(codecs []media.Codec) (*webrtc.MediaEngine, error) {
 	return m, nil
 }
 
+// redType is the payload type of RED (RFC 2198) with Opus inside. Senders use it
+// only when it stands before Opus.
+const redType = 63
+
 func registerFormat(m *webrtc.MediaEngine, f format) error {
 	if f.codec.Kind() == media.Audio {
+		err := m.RegisterCodec(webrtc.RTPCodecParameters{
+			RTPCodecCapability: webrtc.RTPCodecCapability{
+				MimeType: mimeRED, ClockRate: f.codec.ClockRate(), Channels: 2, SDPFmtpLine: fmt.Sprintf("%d/%[1]d", f.pt),
+				RTCPFeedback: []webrtc.RTCPFeedback{{Type: "transport-cc"}, {Type: "nack"}},
+			},
+			PayloadType: redType,
+		}, webrtc.RTPCodecTypeAudio)
+		if err != nil {
+			return err
+		}
 		return m.RegisterCodec(webrtc.RTPCodecParameters{
 			RTPCodecCapability: webrtc.RTPCodecCapability{
 				MimeType: "audio/" + f.codec.String(), ClockRate: f.codec.ClockRate(), Channels: 2, SDPFmtpLine: f.fmtp,
@@ -125,6 +146,35 @@ func registerFormat(m *webrtc.MediaEngine, f format) error {
 		},
 		PayloadType: webrtc.PayloadType(f.pt + 1),
 	}, webrtc.RTPCodecTypeVideo)
+}
+
+const mimeRED = "audio/red"
+
+// preferRED puts RED before the codec inside, in an answer to a peer who offers
+// both.
+func preferRED(pc *webrtc.PeerConnection) error {
+	for _, tr := range pc.GetTransceivers() {
+		if tr.Kind() != webrtc.RTPCodecTypeAudio || tr.Receiver() == nil {
+			continue
+		}
+		codecs := tr.Receiver().GetParameters().Codecs
+		slices.SortStableFunc(codecs, func(a, b webrtc.RTPCodecParameters) int {
+			red := func(c webrtc.RTPCodecParameters) int {
+				if strings.EqualFold(c.MimeType, mimeRED) {
+					return 0
+				}
+				return 1
+			}
+			return red(a) - red(b)
+		})
+		if len(codecs) == 0 {
+			continue
+		}
+		if err := tr.SetCodecPreferences(codecs); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func pionKind(k media.Kind) webrtc.RTPCodecType {

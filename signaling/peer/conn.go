@@ -202,6 +202,9 @@ func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 			return message.Description{}, fmt.Errorf("peer: opening a data channel: %w", err)
 		}
 	}
+	if err := preferRED(c.pc); err != nil {
+		return message.Description{}, fmt.Errorf("peer: ordering the codecs: %w", c.or(err))
+	}
 	answer, err := c.pc.CreateAnswer(nil)
 	if err != nil {
 		return message.Description{}, fmt.Errorf("peer: making an answer: %w", c.or(err))

@@ -20,13 +20,14 @@ type section struct {
 	stream, id string // MSID (RFC 8830)
 
 	codecs map[uint8]media.Codec // by payload type
+	red    map[uint8]bool        // those that are RED
 	apt    map[uint8]uint8       // RTX payload type to that of the original
 
 	sources []uint32          // announced sources that are no repair flows
 	repairs map[uint32]uint32 // announced RTX source to its original (FID, RFC 4588 §8.8)
 	msids   map[uint32][2]string
 
-	extMID, extRID, extRepairedRID, extTWCC, extCapture uint8
+	extMID, extRID, extRepairedRID, extTWCC, extCapture, extDependency uint8
 
 	nack, pli, fir, remb, twcc bool
 }
@@ -132,6 +133,7 @@ func sending(d *sdp.SessionDescription, m *sdp.MediaDescription) bool {
 func (s *section) formats(m *sdp.MediaDescription) {
 	s.codecs, s.apt = map[uint8]media.Codec{}, map[uint8]uint8{}
 	rtx := map[uint8]bool{}
+	var red []uint8
 	for _, a := range m.Attributes {
 		pt, rest, ok := payloadType(a.Value)
 		if !ok || a.Key != "rtpmap" {
@@ -140,6 +142,8 @@ func (s *section) formats(m *sdp.MediaDescription) {
 		name, _, _ := strings.Cut(rest, "/")
 		if strings.EqualFold(name, "rtx") {
 			rtx[pt] = true
+		} else if strings.EqualFold(name, "red") && s.kind == media.Audio {
+			red = append(red, pt)
 		} else if c := media.ParseCodec(name); c.Kind() == s.kind {
 			s.codecs[pt] = c
 		}
@@ -155,6 +159,12 @@ func (s *section) formats(m *sdp.MediaDescription) {
 					s.apt[pt] = uint8(n)
 				}
 			}
+		}
+	}
+	if len(s.codecs) > 0 && len(red) > 0 { // of audio: it is Opus that is inside
+		s.red = map[uint8]bool{}
+		for _, pt := range red {
+			s.codecs[pt], s.red[pt] = media.Opus, true
 		}
 	}
 	maps.DeleteFunc(s.apt, func(_, original uint8) bool {
@@ -216,6 +226,8 @@ func (s *section) extensions(local, remote *sdp.MediaDescription) {
 			s.extTWCC = id
 		case uriCaptureTime:
 			s.extCapture = id
+		case uriDependency:
+			s.extDependency = id
 		}
 	}
 }
