@@ -10,6 +10,7 @@ type reason uint8
 
 const (
 	reasonPayloadType reason = iota // not of a codec that is recorded
+	reasonAuxiliary                 // telephone events, comfort noise, FEC
 	reasonOverflow                  // the jitter buffer was full
 	reasonStray                     // of another flow, or corrupt
 	reasonPadding                   // without media
@@ -22,7 +23,7 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	"payload_type", "overflow", "stray", "padding", "malformed", "oversize", "incomplete", "undecodable", "storage",
+	"payload_type", "auxiliary", "overflow", "stray", "padding", "malformed", "oversize", "incomplete", "undecodable", "storage",
 }
 
 // counts is what became of packets and frames.

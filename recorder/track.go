@@ -35,10 +35,16 @@ type track struct {
 	// not be there, must not change what becomes of media.
 	due, askDue time.Time
 
-	// past is what the depacketizers before dep have counted, foreign the
-	// packets that got into none.
-	past    counts
-	foreign int64
+	// past is what the depacketizers before dep have counted; foreign and
+	// auxiliary are the packets that got into none.
+	past               counts
+	foreign, auxiliary int64
+	// owed is how many packets were lost, and restarted whether the sender began
+	// anew, before packets that got into no depacketizer.
+	owed      int
+	restarted bool
+	// timestamp is that of the latest packet of media.
+	timestamp uint32
 	// counted is what has been added to the counts of lanes before this one.
 	counted counts
 	// lost and dropped are those that frames have told of.
@@ -74,10 +80,23 @@ func (t *track) take(p *media.Packet, now time.Time) {
 	t.latest = now
 	t.bytes += int64(len(p.Payload))
 	t.keys.packet(now)
+	t.steady(p)
 	if t.buf.Push(p) != jitter.Kept {
 		p.Release()
 	}
 	t.service(now)
+}
+
+// steady gives a packet that is no media the timestamp of media: its clock may
+// be another (RFC 7160), and to the jitter buffer it would be of another flow.
+func (t *track) steady(p *media.Packet) {
+	if p.PayloadType != t.payloadType || t.dep == nil {
+		if _, ok := t.in.Codecs[p.PayloadType]; !ok {
+			p.Timestamp = t.timestamp
+			return
+		}
+	}
+	t.timestamp = p.Timestamp
 }
 
 // service does what is due now, and notes when to come back.
@@ -144,19 +163,31 @@ func (t *track) feed(out jitter.Popped, now time.Time) {
 	p := out.Packet
 	if t.dep == nil || p.PayloadType != t.payloadType {
 		if !t.change(p.PayloadType, now) {
-			if t.foreign++; t.foreign == 1 {
-				t.s.log.Warn("packets that can't be recorded", "participant", t.who.id, "kind", t.in.Kind,
-					"payload_type", p.PayloadType, "codec", t.in.Codecs[p.PayloadType])
-			}
-			p.Release()
+			t.owed += out.Lost
+			t.restarted = t.restarted || out.Restarted
+			t.discard(p)
 			return
 		}
 	}
-	if out.Restarted {
+	if out.Restarted || t.restarted {
 		t.dep.Restart()
 	}
-	t.dep.Push(p, out.Lost)
+	t.dep.Push(p, t.owed+out.Lost)
+	t.owed, t.restarted = 0, false
 	t.frames(now)
+}
+
+// discard counts a packet that is of no codec that is recorded.
+func (t *track) discard(p *media.Packet) {
+	if name, ok := t.in.Auxiliary[p.PayloadType]; ok {
+		if t.auxiliary++; t.auxiliary == 1 {
+			t.s.log.Info("packets beside the media", "participant", t.who.id, "kind", t.in.Kind, "payload_type", p.PayloadType, "format", name)
+		}
+	} else if t.foreign++; t.foreign == 1 {
+		t.s.log.Warn("packets that can't be recorded", "participant", t.who.id, "kind", t.in.Kind,
+			"payload_type", p.PayloadType, "codec", t.in.Codecs[p.PayloadType])
+	}
+	p.Release()
 }
 
 // change turns to another payload type, and tells whether it can be recorded.
@@ -375,6 +406,7 @@ func (t *track) totals() counts {
 	n.dropped = 0
 	n.addJitter(t.buf.Stats())
 	n.discarded[reasonPayloadType] += t.foreign
+	n.discarded[reasonAuxiliary] += t.auxiliary
 	if t.dep != nil {
 		stats := t.dep.Stats()
 		n.addDepacket(&stats)

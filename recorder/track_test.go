@@ -227,3 +227,47 @@ func TestAccountsCloseInBadWeather(t *testing.T) {
 		}
 	}
 }
+
+// Telephone events and FEC share the media's sequence numbers, and may have a
+// clock of their own (RFC 7160): where they are, nothing is missing.
+func TestPacketsBesideTheMediaAreNotLost(t *testing.T) {
+	for name, auxiliary := range map[string]map[uint8]string{"auxiliary": {101: "telephone-event"}, "payload_type": nil} {
+		t.Run(name, func(t *testing.T) {
+			room := &script{}
+			room.joined(0, "a")
+			s := room.start(0, &signaling.Track{Participant: "a", Stream: "s", Connection: 1, SSRC: 1, Kind: media.Audio, Auxiliary: auxiliary})
+			beside := func(at time.Duration, n int) {
+				media := s.rtp
+				s.pt, s.rtp = 101, 77
+				for i := range n {
+					s.packet(at+ms(i), false, []byte{1, 10, 0, 160})
+				}
+				s.pt, s.rtp = 111, media
+			}
+			beside(ms(80), 3)
+			s.audio(ms(100), ms(500))
+			beside(ms(500), 10)
+			s.seq++ // a packet is lost, beside one that is no media
+			beside(ms(520), 1)
+			s.rtp += 960
+			s.audio(ms(520), ms(1000))
+			beside(ms(1000), 2)
+			s.seq += 2
+			beside(ms(1020), 1)
+			s.stop(ms(1100))
+			m := newMemory()
+			session, err := run(t, config(m), room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := session.Manifest().Files[0].Tracks[0].Packets
+			if p.Written != 44 || p.Lost != 3 || p.Discarded[name] != 17 || p.Received != 61 {
+				t.Errorf("%+v", p)
+			}
+			gaps := session.Manifest().Files[0].Tracks[0].Gaps
+			if len(gaps) != 2 || gaps[0].Packets != 1 || gaps[1].Packets != 2 {
+				t.Errorf("gaps: %+v", gaps)
+			}
+		})
+	}
+}

@@ -85,7 +85,9 @@ type Event struct {
 	Participant string
 	// Track is set in TrackStarted, TrackEnded, PacketArrived and Reported.
 	Track *Track
-	// Packet is set in PacketArrived. Its payload type is one of Track.Codecs.
+	// Packet is set in PacketArrived. When its payload type is not one of
+	// Track.Codecs, it is no media, but its sequence number is the track's: who
+	// looks for lost packets must know of it.
 	Packet *media.Packet
 	// Report is set in Reported.
 	Report SenderReport
@@ -118,13 +120,18 @@ type Track struct {
 	// Kind is audio or video.
 	Kind media.Kind
 	// Codecs gives the codec of each payload type the sender may use in this
-	// track. It does not list retransmission (RTX), FEC or other payload
-	// types whose packets never reach an event.
+	// track. It does not list retransmission (RTX), whose packets reach no
+	// event but as those that they repeat, nor what Auxiliary does.
 	Codecs map[uint8]media.Codec
 	// RED has those payload types of Codecs whose packets carry several frames
 	// (redundant audio data, RFC 2198): their codec is that of the frames.
 	// It is nil when there are none.
 	RED map[uint8]bool
+	// Auxiliary names, as SDP does, the payload types of packets that share the
+	// track's SSRC and sequence numbers and are no media by themselves, as far
+	// as they are known: telephone-event (RFC 4733), CN (RFC 3389), ulpfec (RFC
+	// 5109).
+	Auxiliary map[uint8]string
 	// AbsCaptureTime is the id of the header extension that carries the
 	// capture time of a frame, or 0 when it is not negotiated.
 	AbsCaptureTime uint8

@@ -93,6 +93,11 @@ func TestCapturesReplay(t *testing.T) {
 			if got := strings.Join(codecs, "+"); got != c.codecs || frames != c.frames || keys != c.keys {
 				t.Errorf("%s: %d frames, %d keyframes; want %s: %d, %d", got, frames, keys, c.codecs, c.frames, c.keys)
 			}
+			if strings.HasPrefix(c.name(), "opus-2013785496") {
+				if p := f.Tracks[0].Packets; p.Lost != 0 || p.Discarded["auxiliary"] != 40 {
+					t.Errorf("telephone events: %+v", p)
+				}
+			}
 			if f.DurationMS < c.ms-20 || f.DurationMS > c.ms+20 {
 				t.Errorf("%d ms; want %d", f.DurationMS, c.ms)
 			}

@@ -82,6 +82,7 @@ type ownEvent struct {
 	Kind        string           `json:"kind,omitempty"`
 	Codecs      map[uint8]string `json:"codecs,omitempty"`
 	RED         []int            `json:"red,omitempty"`
+	Auxiliary   map[uint8]text   `json:"auxiliary,omitempty"`
 	CaptureTime uint8            `json:"abs_capture_time,omitempty"`
 	Dependency  uint8            `json:"dependency_descriptor,omitempty"`
 	Retransmits bool             `json:"retransmits,omitempty"`
@@ -126,6 +127,12 @@ func describe(t *signaling.Track, n uint32) ownEvent {
 		}
 	}
 	slices.Sort(e.RED)
+	for pt, name := range t.Auxiliary {
+		if e.Auxiliary == nil {
+			e.Auxiliary = map[uint8]text{}
+		}
+		e.Auxiliary[pt] = text(name)
+	}
 	return e
 }
 
@@ -151,6 +158,12 @@ func (e *ownEvent) track() *signaling.Track {
 			t.RED = map[uint8]bool{}
 		}
 		t.RED[uint8(pt)] = true
+	}
+	for pt, name := range e.Auxiliary {
+		if t.Auxiliary == nil {
+			t.Auxiliary = map[uint8]string{}
+		}
+		t.Auxiliary[pt] = string(name)
 	}
 	return t
 }
@@ -251,10 +264,6 @@ func (p *ownPlayer) read(d *datagram) (e signaling.Event, ok bool) {
 		if err != nil {
 			return e, false
 		}
-		if _, ok := t.Codecs[packet.PayloadType]; !ok {
-			packet.Release()
-			return e, false
-		}
 		packet.Recovered = d.from.Port() == portRecovered
 		t.stream.count(packet.PayloadType)
 		e.Kind, e.Packet = signaling.PacketArrived, packet
@@ -272,13 +281,22 @@ func (s *Stream) count(pt uint8) {
 	for i := range s.Payloads {
 		if s.Payloads[i].Type == pt {
 			s.Payloads[i].Packets++
+			return
 		}
+	}
+	known := ""
+	if s.auxiliary[pt] != "" {
+		known = byHeader
+	}
+	if len(s.Payloads) < 2*maxPayloadTypes { // those that the header lists and some
+		s.Payloads = append(s.Payloads, Payload{Type: pt, Packets: 1, Format: s.auxiliary[pt], KnownBy: known})
 	}
 }
 
 // streamOf gives what the summary says of a track.
 func streamOf(e *ownEvent) *Stream {
-	s := &Stream{SSRC: e.SSRC, Participant: string(e.Participant), Track: true, Kind: e.track().Kind}
+	t := e.track()
+	s := &Stream{SSRC: e.SSRC, Participant: string(e.Participant), Track: true, Kind: t.Kind, auxiliary: t.Auxiliary}
 	for _, pt := range slices.Sorted(maps.Keys(e.Codecs)) {
 		s.Payloads = append(s.Payloads, Payload{Type: pt, Format: e.Codecs[pt], KnownBy: byHeader, Recorded: true})
 	}

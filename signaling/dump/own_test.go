@@ -46,6 +46,7 @@ func events(t *rapid.T) []signaling.Event {
 				Connection: rapid.IntRange(0, 1000).Draw(t, "connection"), SSRC: rapid.Uint32().Draw(t, "ssrc"),
 				Kind:           media.Kind(rapid.IntRange(1, 2).Draw(t, "kind")),
 				Codecs:         map[uint8]media.Codec{96: media.VP8, 111: media.Opus, 0: media.H264},
+				Auxiliary:      rapid.SampledFrom([]map[uint8]string{nil, {101: "telephone-event", 13: "C\xff"}}).Draw(t, "auxiliary"),
 				AbsCaptureTime: rapid.Byte().Draw(t, "extension"), Retransmits: rapid.Bool().Draw(t, "rtx"),
 				Dependencies: rapid.Byte().Draw(t, "dependencies"),
 			}
@@ -70,7 +71,7 @@ func events(t *rapid.T) []signaling.Event {
 }
 
 func packet(t *rapid.T) *media.Packet {
-	b := []byte{0x80, rapid.SampledFrom([]byte{96, 111, 0, 96 | 0x80}).Draw(t, "type")}
+	b := []byte{0x80, rapid.SampledFrom([]byte{96, 111, 0, 96 | 0x80, 13, 77}).Draw(t, "type")}
 	b = append(b, rapid.SliceOfN(rapid.Byte(), 10, 10).Draw(t, "header")...)
 	if rapid.Bool().Draw(t, "csrc") {
 		b[0] |= 2

@@ -89,6 +89,14 @@ func (v *survey) track(s *stream) *signaling.Track {
 		Participant: s.owner.id, Connection: s.owner.connection, SSRC: s.key.ssrc,
 		Kind: s.kind, Codecs: s.codecs, AbsCaptureTime: max(v.given.captureTime, v.dump.captureTime),
 	}
+	for _, y := range s.payloads {
+		if _, ok := s.codecs[y.pt]; !ok && y.format.auxiliary() {
+			if t.Auxiliary == nil {
+				t.Auxiliary = map[uint8]string{}
+			}
+			t.Auxiliary[y.pt] = y.format.Name
+		}
+	}
 	// Those at the same time of one kind are streams of their own: a camera
 	// and a screen.
 	n := 1
@@ -257,10 +265,10 @@ func (r *replay) packet(f *feed) bool {
 	}
 	if s.original != nil {
 		s = s.original
-	}
-	if _, ok := s.codecs[p.PayloadType]; !ok {
-		p.Release()
-		return false
+		if _, ok := s.codecs[p.PayloadType]; !ok {
+			p.Release()
+			return false
+		}
 	}
 	f.stream, f.packet = s, p
 	return true

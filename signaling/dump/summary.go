@@ -60,6 +60,8 @@ type Stream struct {
 	// Auxiliary is set for streams that are no media by themselves (RTX, FEC,
 	// telephone events): nothing is missing without them.
 	Auxiliary bool `json:"auxiliary,omitempty"`
+
+	auxiliary map[uint8]string // of a track of our own dump
 }
 
 // Payload is one payload type of a stream.

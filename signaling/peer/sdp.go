@@ -21,6 +21,7 @@ type section struct {
 
 	codecs map[uint8]media.Codec // by payload type
 	red    map[uint8]bool        // those that are RED
+	others map[uint8]string      // names of payload types that are neither codec nor RTX
 	apt    map[uint8]uint8       // RTX payload type to that of the original
 
 	sources []uint32          // announced sources that are no repair flows
@@ -130,8 +131,11 @@ func sending(d *sdp.SessionDescription, m *sdp.MediaDescription) bool {
 	return true
 }
 
+// maxFormatName is the longest name of a payload format that is kept.
+const maxFormatName = 32
+
 func (s *section) formats(m *sdp.MediaDescription) {
-	s.codecs, s.apt = map[uint8]media.Codec{}, map[uint8]uint8{}
+	s.codecs, s.apt, s.others = map[uint8]media.Codec{}, map[uint8]uint8{}, map[uint8]string{}
 	rtx := map[uint8]bool{}
 	var red []uint8
 	for _, a := range m.Attributes {
@@ -146,6 +150,8 @@ func (s *section) formats(m *sdp.MediaDescription) {
 			red = append(red, pt)
 		} else if c := media.ParseCodec(name); c.Kind() == s.kind {
 			s.codecs[pt] = c
+		} else if len(name) <= maxFormatName {
+			s.others[pt] = name
 		}
 	}
 	for _, a := range m.Attributes {

@@ -125,11 +125,6 @@ func (s *source) clockRate(pt uint8) uint32 {
 
 // deliver is called locked.
 func (c *Conn) deliver(t *track, p *media.Packet) {
-	if _, ok := t.Codecs[p.PayloadType]; !ok {
-		c.dropped++
-		p.Release()
-		return
-	}
 	t.seen = true
 	t.latest = p.Arrival
 	c.start(t, p.Arrival)

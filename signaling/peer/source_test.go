@@ -155,6 +155,7 @@ func TestSourcesFindTheirTracks(t *testing.T) {
 		"start w", "w VP8 by mid", "w VP8 without", "w again VP8 rtx by mid",
 		"start w", "w VP8 only one m-line announces nothing",
 		"start a", "a Opus another source of mid 0",
+		"v unknown a payload type of nobody", // its number is the track's
 	)
 }
 

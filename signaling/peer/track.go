@@ -160,7 +160,7 @@ func (c *Conn) addTrack(s *source, sec *section, now time.Time) {
 		Participant: c.opts.Participant, Stream: stream, ID: id,
 		Connection: c.opts.Connection, SSRC: s.ssrc, Kind: sec.kind,
 		Codecs: maps.Clone(sec.codecs), RED: maps.Clone(sec.red),
-		AbsCaptureTime: sec.extCapture, Dependencies: sec.extDependency,
+		Auxiliary: maps.Clone(sec.others), AbsCaptureTime: sec.extCapture, Dependencies: sec.extDependency,
 		Retransmits: sec.nack, Feedback: t,
 	}
 	s.track, s.section, s.original = t, sec, 0
