@@ -76,7 +76,14 @@ func streamRow(s dump.Stream) []string {
 			recorded += ": " + s.Reason
 		}
 	}
+	from, last := s.From, s.From
+	for _, w := range s.Moved {
+		if w.From != last {
+			from += ", then " + w.From
+			last = w.From
+		}
+	}
 	return []string{
-		fmt.Sprintf("%08x", s.SSRC), printable(s.From), fmt.Sprint(s.Packets), printable(strings.Join(codecs, ", ")), printable(recorded),
+		fmt.Sprintf("%08x", s.SSRC), printable(from), fmt.Sprint(s.Packets), printable(strings.Join(codecs, ", ")), printable(recorded),
 	}
 }

@@ -23,9 +23,11 @@ const (
 
 // decide works out what the streams are.
 func (v *survey) decide() {
+	v.join()
 	for _, s := range v.streams {
-		host := nameKey{host: s.key.from.Addr(), file: s.key.file, ssrc: s.key.ssrc}
-		s.name = v.names[host]
+		for _, k := range append([]streamKey{s.key}, s.moved...) {
+			s.name = cmp.Or(s.name, v.names[nameKey{host: k.from.Addr(), file: k.file, ssrc: k.ssrc}])
+		}
 		v.decideStream(s)
 	}
 	for _, s := range v.streams {
@@ -134,13 +136,13 @@ func (v *survey) pairWithOriginal(s *stream) {
 	if s.main == nil || !strings.EqualFold(s.main.format.Name, "rtx") {
 		return
 	}
-	if o := s.main.evidence.repeated; o != nil && o.codecs != nil && s.main.evidence.rtx.share() >= 50 {
+	if o := s.main.evidence.repeated.root(); o != nil && o.codecs != nil && s.main.evidence.rtx.share() >= 50 {
 		s.original = o
 		return
 	}
 	var found *stream
 	for _, o := range v.pairs[s.key.pair] {
-		if o == s || o.kind != media.Video {
+		if o = o.root(); o == s || o == found || o.kind != media.Video {
 			continue
 		}
 		if _, ok := o.codecs[s.main.format.Original]; s.main.format.HasOriginal && !ok {
@@ -245,7 +247,7 @@ func ownerOf(people []*person, s *stream) *person {
 	var found *person
 	for _, p := range people {
 		o := p.streams[0]
-		if !sameHosts(o.key, s.key) {
+		if !o.sameHosts(s.key) && !s.sameHosts(o.key) {
 			continue
 		}
 		if s.name != "" {
@@ -288,6 +290,9 @@ func (v *survey) summary() Summary {
 		y := Stream{
 			SSRC: s.key.ssrc, From: address(s.key.from), To: address(s.key.to), Packets: s.packets,
 			Kind: s.kind, Track: s.kind != media.KindUnknown, Reason: s.reason,
+		}
+		for _, k := range s.moved {
+			y.Moved = append(y.Moved, Way{address(k.from), address(k.to)})
 		}
 		if s.owner != nil {
 			y.Participant = s.owner.id

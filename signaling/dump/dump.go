@@ -17,7 +17,8 @@
 //
 // # Streams, tracks, participants
 //
-// A stream is an SSRC between two addresses. Streams of codecs that can be
+// A stream is an SSRC between two addresses, and goes on when one of them
+// changes. Streams of codecs that can be
 // recorded are tracks; retransmission, FEC, telephone events, comfort noise and
 // unsupported codecs are counted and set aside. Streams with one canonical name
 // (RFC 3550 §6.5.1) and sending host are one participant's; without such a name

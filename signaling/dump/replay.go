@@ -244,11 +244,11 @@ func later(a, b time.Time) time.Time {
 // packet makes f's datagram its packet, if it is one of a track.
 func (r *replay) packet(f *feed) bool {
 	k := keyOf(&f.d, f.number, binary.BigEndian.Uint32(f.d.data[8:]))
-	s := r.v.find(k)
+	s := r.v.find(k).root()
 	if s == nil || s.kind == media.KindUnknown && s.original == nil {
 		return false
 	}
-	data, ok := r.v.cipher.rtp(k, f.d.data)
+	data, ok := r.v.cipher.rtp(s.key, f.d.data)
 	if !ok {
 		return false
 	}
@@ -368,10 +368,10 @@ func (r *replay) reporter(f *feed, ssrc uint32) *stream {
 	var found *stream
 	for _, s := range r.bySSRC[ssrc] {
 		k := keyOf(&f.d, f.number, ssrc)
-		if k == s.key {
+		if k == s.key || slices.Contains(s.moved, k) {
 			return s
 		}
-		if found == nil && k.file == s.key.file && sameHosts(k, s.key) {
+		if found == nil && k.file == s.key.file && s.sameHosts(k) {
 			found = s
 		}
 	}

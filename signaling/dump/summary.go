@@ -45,6 +45,8 @@ type Stream struct {
 	// From and To are empty when the dump has no addresses.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
+	// Moved is where it went on, when the address of sender or receiver changed.
+	Moved []Way `json:"moved,omitempty"`
 	// Packets counts the RTP packets.
 	Packets int64 `json:"packets"`
 	// Payloads are the payload types, the most frequent first.
@@ -62,6 +64,12 @@ type Stream struct {
 	Auxiliary bool `json:"auxiliary,omitempty"`
 
 	auxiliary map[uint8]string // of a track of our own dump
+}
+
+// Way is from where to where packets go.
+type Way struct {
+	From string `json:"from"`
+	To   string `json:"to"`
 }
 
 // Payload is one payload type of a stream.

@@ -38,6 +38,13 @@ type stream struct {
 	ticks     int64
 	timestamp uint32
 	sequence  uint16
+	// before is the stream that this one goes on from, as it looked at its
+	// first packet; into, once decided, the one that it is part of. moved has the
+	// keys of those that are part of this.
+	before, into *stream
+	flow         *flow
+	moved        []streamKey
+
 	// frames is set when several packets shared a timestamp.
 	frames bool
 
@@ -79,6 +86,7 @@ type survey struct {
 	byKey   map[streamKey]*stream
 	recent  *stream
 	pairs   map[pair][]*stream
+	ways    map[uint32][]*stream // by SSRC
 	names   map[nameKey]string
 	ignored counts
 	relayed counts
@@ -100,7 +108,7 @@ type nameKey struct {
 func newSurvey(cfg Config, c *cipher) *survey {
 	v := &survey{
 		cfg: cfg, cipher: c,
-		byKey: map[streamKey]*stream{}, pairs: map[pair][]*stream{},
+		byKey: map[streamKey]*stream{}, pairs: map[pair][]*stream{}, ways: map[uint32][]*stream{},
 		names: map[nameKey]string{}, ignored: counts{}, relayed: counts{},
 	}
 	if cfg.SDP != nil {
@@ -227,8 +235,9 @@ func (v *survey) rtp(d *datagram, file int) {
 		if p := k.pair; len(v.pairs[p]) < maxSiblings {
 			v.pairs[p] = append(v.pairs[p], s)
 		}
+		v.continued(s, &v.packet, d.at)
 	}
-	data, ok := v.cipher.rtp(k, d.data)
+	data, ok := v.cipher.rtp(s.secret(), d.data)
 	if !ok {
 		v.ignored.add(otherNoAuth)
 		return
@@ -251,6 +260,9 @@ func (v *survey) note(s *stream, p *media.Packet, at time.Time) {
 	s.span = max(s.span, s.ticks)
 	s.timestamp, s.sequence = p.Timestamp, p.SequenceNumber
 	s.packets++
+	if s.flow != nil {
+		s.flow.see(s)
+	}
 	if at.Before(s.first) {
 		s.first = at
 	}
