@@ -18,12 +18,14 @@ import (
 	"github.com/roomtape/roomtape/signaling/message"
 )
 
-// Conn is one peer connection, with a peer that sends and is not sent to. Its
-// methods may be called by any goroutine.
+// Conn is one peer connection: with a peer that sends, and who is sent the
+// factory's Publication if it has one. Its methods may be called by any
+// goroutine.
 type Conn struct {
 	factory *Factory
 	opts    Options
 	pc      *webrtc.PeerConnection
+	feed    *feed // nil: nothing is published
 
 	negotiating sync.Mutex   // held by Offer, Answer, Accept
 	roundTrip   atomic.Int64 // nanoseconds
@@ -116,6 +118,9 @@ func (c *Conn) enter(state State) {
 		for _, t := range c.tracks {
 			c.start(t, now)
 		}
+		if c.feed != nil {
+			c.feed.start()
+		}
 		c.kick()
 	}
 	if c.opts.OnState == nil {
@@ -150,8 +155,8 @@ func (c *Conn) State() State {
 	return c.state
 }
 
-// Offer makes an offer: to receive one audio and two video tracks, and a data
-// channel "messages". When descriptions have been exchanged before, it is an
+// Offer makes an offer: to receive one audio and two video tracks, to send what is
+// published, and a data channel "messages". When descriptions have been exchanged before, it is an
 // offer to restart ICE.
 func (c *Conn) Offer() (message.Description, error) {
 	c.negotiating.Lock()
@@ -173,10 +178,17 @@ func (c *Conn) Offer() (message.Description, error) {
 
 // prepare says what is to be offered.
 func (c *Conn) prepare() error {
+	if err := c.publishes(); err != nil {
+		return err
+	}
+	cfg := &c.factory.cfg
 	recvonly := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
-	for _, kind := range []media.Kind{media.Audio, media.Video, media.Video} {
-		if c.factory.cfg.Only != media.KindUnknown && kind != c.factory.cfg.Only {
+	for i, kind := range []media.Kind{media.Audio, media.Video, media.Video} {
+		if cfg.SendOnly || cfg.Only != media.KindUnknown && kind != cfg.Only {
 			continue
+		}
+		if c.feed != nil && i < 2 && cfg.Publish.codec(kind) != media.CodecUnknown {
+			continue // it goes both ways
 		}
 		if _, err := c.pc.AddTransceiverFromKind(pionKind(kind), recvonly); err != nil {
 			return err
@@ -185,12 +197,32 @@ func (c *Conn) prepare() error {
 	return c.open(Messages)
 }
 
+// publishes adds the tracks that are published, once.
+func (c *Conn) publishes() error {
+	if c.feed == nil || len(c.pc.GetSenders()) > 0 {
+		return nil
+	}
+	direction := webrtc.RTPTransceiverDirectionSendrecv
+	if c.factory.cfg.SendOnly {
+		direction = webrtc.RTPTransceiverDirectionSendonly
+	}
+	for _, o := range c.feed.tracks() {
+		if _, err := c.pc.AddTransceiverFromTrack(o, webrtc.RTPTransceiverInit{Direction: direction}); err != nil {
+			return fmt.Errorf("adding the %v track: %w", o.kind, err)
+		}
+	}
+	return nil
+}
+
 // Answer answers an offer: media is received, whatever of it can be, and data
 // channels are accepted. An offer for which Continues holds keeps all tracks
 // whose sources stay.
 func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 	c.negotiating.Lock()
 	defer c.negotiating.Unlock()
+	if err := c.publishes(); err != nil {
+		return message.Description{}, fmt.Errorf("peer: preparing an answer: %w", err)
+	}
 	d, err := c.set(offer, webrtc.SDPTypeOffer)
 	if err != nil {
 		return message.Description{}, err
@@ -431,6 +463,9 @@ func (c *Conn) Close() error {
 		}
 		clear(c.sources)
 		c.mu.Unlock()
+		if c.feed != nil {
+			c.feed.close()
+		}
 		c.factory.forget(c)
 
 		done := make(chan struct{})

@@ -187,6 +187,12 @@ func (f *Factory) Connect(o Options) (*Conn, error) {
 	if c.pc, err = api.NewPeerConnection(cfg); err != nil {
 		return nil, fmt.Errorf("peer: making a connection: %w", err)
 	}
+	if f.cfg.Publish != nil {
+		if c.feed, err = newFeed(c, f.cfg.Publish); err != nil {
+			_ = c.pc.Close() // it has done nothing yet
+			return nil, err
+		}
+	}
 	c.watch()
 	f.conns = append(f.conns, c)
 	return c, nil

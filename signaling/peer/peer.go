@@ -1,5 +1,5 @@
-// Package peer makes peer connections that receive: it is the one place that
-// configures pion, and turns what arrives at one into signaling events.
+// Package peer makes peer connections: it is the one place that configures pion.
+// It turns what arrives at one into signaling events, and sends what is published.
 //
 // A Factory belongs to a room and holds what its connections share: the codecs,
 // a UDP socket for each local address, and one clock that sends reports. A Conn
@@ -109,6 +109,10 @@ type Config struct {
 	// Only leaves out the other kind of media: its m-lines are not offered,
 	// and rejected in answers. KindUnknown means both.
 	Only media.Kind
+	// Publish is sent to every peer; nil: nothing is. It must be made of codecs
+	// that are offered. SendOnly receives nothing from anybody.
+	Publish  *Publication
+	SendOnly bool
 	// ICEServers are the STUN and TURN servers to use; none by default.
 	ICEServers []ICEServer
 	// RelayOnly uses candidates from TURN servers and no others.

@@ -119,6 +119,9 @@ func (c *Conn) flush() {
 		if second {
 			c.measure()
 		}
+		if c.feed != nil {
+			c.feed.pub.adapt()
+		}
 		c.mu.Lock()
 	}
 	c.flushing = false
@@ -138,6 +141,9 @@ func (c *Conn) due(now time.Time) (packets []rtcp.Packet, second bool) {
 	if second {
 		c.lastRR = now
 		packets = append(packets, c.receiverReports(now)...)
+		if c.feed != nil {
+			packets = append(packets, c.feed.reports(now)...)
+		}
 	}
 	for _, t := range c.tracks {
 		packets = t.due(packets, now)

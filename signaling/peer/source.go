@@ -158,6 +158,9 @@ func (w rtcpSink) Write(b []byte) (int, error) {
 	if len(b) < 8 {
 		return len(b), nil
 	}
+	if w.c.feed != nil {
+		w.c.feed.heard(b, time.Now())
+	}
 	// An older one of the same source must not be taken for this one.
 	now := w.c.factory.arrival(controlKey(w.ssrc), 2*readEvery)
 	w.c.mu.Lock()

@@ -1,0 +1,166 @@
+package peer
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/gcc"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	// Who sends little learns little: an estimate is of what was sent. So while
+	// nothing is congested, what may be sent grows by itself.
+	growEvery = time.Second
+	growBy    = 8 // per cent
+	// growAfter is how long after a congestion growing begins again.
+	growAfter = 3 * time.Second
+	// deliveryRatio is how much of an estimate is asked of the encoder: the rest
+	// is for headers, sound and retransmissions.
+	deliveryRatio = 90 // per cent
+)
+
+// estimator is what a viewer can receive: Google congestion control
+// (draft-ietf-rmcat-gcc-02) by transport-wide feedback, or what the viewer says
+// itself by REMB (draft-alvestrand-rmcat-remb-03) when it gives no other
+// feedback.
+type estimator struct {
+	max int
+
+	mu       sync.Mutex
+	bwe      *gcc.SendSideBWE
+	extID    uint8
+	sequence uint16
+	sent     map[uint32]interceptor.RTPWriter
+
+	limit  int // bit/s
+	heard  bool
+	remb   int
+	losses float64 // smoothed
+	// congested is when less than what is sent got through last, grown when the
+	// limit was raised.
+	congested, grown time.Time
+}
+
+func newEstimator(maxBitrate int) (*estimator, error) {
+	bwe, err := gcc.NewSendSideBWE(
+		gcc.SendSideBWEPacer(gcc.NewNoOpPacer()),
+		gcc.SendSideBWEInitialBitrate(maxBitrate),
+		gcc.SendSideBWEMinBitrate(minTarget),
+		gcc.SendSideBWEMaxBitrate(2*maxBitrate),
+		gcc.WithLoggerFactory(loggers{slog.New(slog.DiscardHandler)}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("peer: making a bandwidth estimator: %w", err)
+	}
+	return &estimator{max: maxBitrate, bwe: bwe, limit: maxBitrate, sent: map[uint32]interceptor.RTPWriter{}}, nil
+}
+
+// add makes the estimator the way by which packets of this source are sent. id is
+// that of the transport-wide sequence number's extension, or 0.
+func (e *estimator) add(ssrc uint32, id uint8, to webrtc.TrackLocalWriter) {
+	writer := interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, _ interceptor.Attributes) (int, error) {
+		return to.WriteRTP(h, payload)
+	})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if id == 0 {
+		e.sent[ssrc] = writer
+		return
+	}
+	e.extID = id
+	e.sent[ssrc] = e.bwe.AddStream(&interceptor.StreamInfo{
+		SSRC: ssrc, RTPHeaderExtensions: []interceptor.RTPHeaderExtension{{URI: uriTWCC, ID: int(id)}},
+	}, writer)
+}
+
+// write sends a packet of a source that was added.
+func (e *estimator) write(h *rtp.Header, payload []byte) error {
+	e.mu.Lock()
+	w, id := e.sent[h.SSRC], e.extID
+	sequence := e.sequence
+	if id != 0 {
+		e.sequence++
+	}
+	e.mu.Unlock()
+	if w == nil {
+		return fmt.Errorf("%w: source %d is not sent", ErrPublication, h.SSRC)
+	}
+	if id != 0 {
+		if err := h.SetExtension(id, []byte{byte(sequence >> 8), byte(sequence)}); err != nil {
+			return err
+		}
+	}
+	_, err := w.Write(h, payload, nil)
+	return err
+}
+
+// feedback takes what the viewer says, and tells whether it was about bandwidth.
+func (e *estimator) feedback(p rtcp.Packet, now time.Time) bool {
+	switch p := p.(type) {
+	case *rtcp.TransportLayerCC:
+		// It is a stranger's: what can't be used is as good as not sent.
+		if e.bwe.WriteRTCP([]rtcp.Packet{p}, nil) != nil {
+			return true
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.heard = true
+		e.update(now)
+	case *rtcp.ReceiverEstimatedMaximumBitrate:
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.remb = int(min(max(p.Bitrate, minTarget), 1e9))
+	default:
+		return false
+	}
+	return true
+}
+
+// update follows the part of the estimate that goes by delay. It is called
+// locked.
+func (e *estimator) update(now time.Time) {
+	stats := e.bwe.GetStats()
+	estimate, ok := stats["delayTargetBitrate"].(int)
+	switch {
+	case !ok || estimate <= 0: // nothing is known yet
+	case stats["state"] == "decrease":
+		e.congested = now
+		e.limit = max(min(e.limit, estimate), minTarget)
+	case now.Sub(e.congested) >= growAfter && now.Sub(e.grown) >= growEvery:
+		e.grown = now
+		grown := max(e.limit+e.limit*growBy/100, min(estimate, e.limit*3/2))
+		e.limit = min(grown, e.max)
+	}
+}
+
+// lost takes the share of packets, from 0 to 1, that a receiver report says were
+// lost (draft-ietf-rmcat-gcc-02 §6). The part of pion's estimate that goes by loss
+// is of too few packets to tell chance from congestion.
+func (e *estimator) lost(share float64, now time.Time) {
+	const much = 0.1
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.losses += (share - e.losses) / 4
+	if e.losses > much && share > much {
+		e.congested = now
+		e.limit = max(int(float64(e.limit)*(1-e.losses/2)), minTarget)
+	}
+}
+
+// bitrate gives what the viewer can receive, in bit/s.
+func (e *estimator) bitrate() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.heard || e.remb == 0 {
+		return e.limit
+	}
+	return min(e.remb, e.max)
+}
+
+func (e *estimator) close() { _ = e.bwe.Close() }

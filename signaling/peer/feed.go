@@ -1,0 +1,407 @@
+package peer
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+
+	"github.com/roomtape/roomtape/media"
+)
+
+const (
+	// maxBehind is how old a video frame may get in a viewer's queue: beyond it
+	// the viewer is too slow, and goes on at the next keyframe.
+	maxBehind = 600 * time.Millisecond
+	// maxQueued bounds a queue in bytes, whatever the time.
+	maxQueued = 8 << 20
+	// paceFactor is how much faster than the estimate packets leave, so that a
+	// frame is not spread over the time of the next ones.
+	paceFactor = 2.5
+	// paceStep is how much time's worth of bytes may leave at once.
+	paceStep = 5 * time.Millisecond
+	// minPace keeps keyframes of a slow viewer from taking for ever, in bit/s.
+	minPace = 300_000
+	// keyframeAgain is how often a viewer without a keyframe asks for one.
+	keyframeAgain = 500 * time.Millisecond
+)
+
+// feed sends a Publication to one viewer: a queue of frames, and a goroutine
+// that sends them at a pace.
+type feed struct {
+	conn     *Conn
+	pub      *Publication
+	estimate *estimator
+	video    *outgoing // nil: not published
+	audio    *outgoing
+	wake     chan struct{}
+	stop     chan struct{}
+	done     chan struct{}
+
+	mu       sync.Mutex
+	running  bool
+	stopped  bool
+	queue    []*burst // what is next, sound first
+	queued   int      // bytes
+	waiting  bool     // for a keyframe
+	askAgain time.Time
+	again    []retransmission
+	loss     float64
+	rtt      time.Duration
+	packets  uint64
+	repeated uint64
+	dropped  uint64
+}
+
+func newFeed(c *Conn, p *Publication) (*feed, error) {
+	estimate, err := newEstimator(p.cfg.MaxBitrate + p.cfg.MaxBitrate/4)
+	if err != nil {
+		return nil, err
+	}
+	s := &feed{
+		conn: c, pub: p, estimate: estimate, waiting: true,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	for _, kind := range []media.Kind{media.Audio, media.Video} {
+		codec := p.codec(kind)
+		if codec == media.CodecUnknown {
+			continue
+		}
+		o := &outgoing{
+			feed: s, kind: kind, codec: codec,
+			// A receiver who misses the packets before a wrap to 0 can't decrypt
+			// (RFC 3711 §3.3.1), so the first wrap is far away.
+			sequence: uint16(rand.IntN(1 << 15)), rtxSequence: uint16(rand.IntN(1 << 15)), base: rand.Uint32(), //nolint:gosec // RFC 3550 §5.1 asks for chance, SRTP for no more
+		}
+		if kind == media.Audio {
+			s.audio = o
+		} else {
+			s.video = o
+		}
+	}
+	p.add(s)
+	return s, nil
+}
+
+// tracks gives what is sent, sound first.
+func (s *feed) tracks() []*outgoing {
+	var out []*outgoing
+	for _, o := range []*outgoing{s.audio, s.video} {
+		if o != nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// start begins sending: the connection is up.
+func (s *feed) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running || s.stopped {
+		return
+	}
+	s.running = true
+	go s.run()
+	go s.pub.wantKeyframe()
+}
+
+// close ends sending and forgets the viewer.
+func (s *feed) close() {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return
+	}
+	s.stopped = true
+	running := s.running
+	close(s.stop)
+	s.mu.Unlock()
+	if running {
+		<-s.done
+	}
+	s.estimate.close()
+	s.pub.remove(s)
+}
+
+func (s *feed) connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running && !s.stopped
+}
+
+// target is the video bitrate for the encoder.
+func (s *feed) target() int {
+	bitrate := s.estimate.bitrate() * deliveryRatio / 100
+	if s.audio != nil {
+		bitrate -= audioBitrate
+	}
+	return max(bitrate, minTarget)
+}
+
+// audioBitrate is what sound is counted with, in bit/s.
+const audioBitrate = 64_000
+
+func (s *feed) viewer() Viewer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Viewer{
+		Participant: s.conn.opts.Participant, Connection: s.conn.opts.Connection,
+		Bitrate: s.estimate.bitrate(), Loss: s.loss, RoundTrip: s.rtt,
+		Packets: s.packets, Retransmitted: s.repeated, Dropped: s.dropped,
+	}
+}
+
+// push queues a frame. It does not block.
+func (s *feed) push(b *burst) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running || s.stopped {
+		return
+	}
+	if b.kind == media.Audio {
+		i := slices.IndexFunc(s.queue, func(o *burst) bool { return o.kind == media.Video })
+		if i < 0 {
+			i = len(s.queue)
+		}
+		s.queue = slices.Insert(s.queue, i, b)
+	} else if s.takes(b) {
+		s.queue = append(s.queue, b)
+	} else {
+		s.dropped++
+		return
+	}
+	s.queued += b.size
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// takes decides about a video frame: a viewer that is too far behind gets none
+// until the next keyframe. It is called locked.
+func (s *feed) takes(b *burst) bool {
+	if s.behind(b.entered) || s.queued > maxQueued {
+		s.clearVideo()
+		s.waiting = true
+		s.askAgain = time.Time{}
+	}
+	if b.key {
+		s.waiting = false
+		return true
+	}
+	if s.waiting && !b.entered.Before(s.askAgain) {
+		s.askAgain = b.entered.Add(keyframeAgain)
+		go s.pub.wantKeyframe()
+	}
+	return !s.waiting
+}
+
+// behind tells whether the oldest video frame has waited too long. It is called
+// locked.
+func (s *feed) behind(now time.Time) bool {
+	for _, b := range s.queue {
+		if b.kind == media.Video {
+			return now.Sub(b.entered) > maxBehind
+		}
+	}
+	return false
+}
+
+func (s *feed) clearVideo() {
+	kept := s.queue[:0]
+	for _, b := range s.queue {
+		if b.kind == media.Audio {
+			kept = append(kept, b)
+			continue
+		}
+		s.queued -= b.size
+		s.dropped++
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
+}
+
+// run sends what is queued until the feed is closed: sound at once, then what
+// is asked for again, then pictures, those at a pace.
+func (s *feed) run() {
+	defer close(s.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var (
+		picture *burst
+		at      int // of its packets
+		again   *retransmission
+		budget  float64 // bytes
+		last    = time.Now()
+	)
+	for {
+		if sound := s.nextSound(); sound != nil {
+			for i := range sound.payloads {
+				s.audio.send(sound, i)
+			}
+			continue
+		}
+		if again == nil {
+			again = s.nextAgain()
+		}
+		if again == nil && picture == nil {
+			picture, at = s.nextPicture(), 0
+		}
+		if again == nil && picture == nil {
+			select {
+			case <-s.stop:
+				return
+			case <-s.wake:
+			}
+			continue
+		}
+		now := time.Now()
+		pace := max(float64(s.estimate.bitrate())*paceFactor, minPace) / 8
+		budget = min(budget+now.Sub(last).Seconds()*pace, paceStep.Seconds()*pace)
+		last = now
+		if budget < 0 {
+			timer.Reset(max(time.Duration(-budget/pace*float64(time.Second)), time.Millisecond))
+			select {
+			case <-s.stop:
+				return
+			case <-s.wake:
+			case <-timer.C:
+			}
+			continue
+		}
+		if again != nil {
+			budget -= float64(again.track.repeat(again.packet))
+			again = nil
+			continue
+		}
+		budget -= float64(s.video.send(picture, at))
+		if at++; at == len(picture.payloads) {
+			picture = nil
+		}
+	}
+}
+
+func (s *feed) nextSound() *burst {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 || s.queue[0].kind != media.Audio {
+		return nil
+	}
+	return s.pop()
+}
+
+func (s *feed) nextPicture() *burst {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 || s.queue[0].kind != media.Video {
+		return nil
+	}
+	return s.pop()
+}
+
+// pop is called locked.
+func (s *feed) pop() *burst {
+	b := s.queue[0]
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	s.queued -= b.size
+	return b
+}
+
+func (s *feed) nextAgain() *retransmission {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.again) == 0 {
+		return nil
+	}
+	r := s.again[0]
+	s.again = s.again[1:]
+	return &r
+}
+
+// heard takes the RTCP that concerns one of our sources.
+func (s *feed) heard(b []byte, now time.Time) {
+	packets, err := rtcp.Unmarshal(b)
+	if err != nil {
+		return // a stranger's
+	}
+	for _, p := range packets {
+		if s.estimate.feedback(p, now) {
+			continue
+		}
+		switch p := p.(type) {
+		case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+			go s.pub.wantKeyframe()
+		case *rtcp.TransportLayerNack:
+			s.nacked(p, now)
+		case *rtcp.ReceiverReport:
+			s.reported(p.Reports, now)
+		case *rtcp.SenderReport:
+			s.reported(p.Reports, now)
+		}
+	}
+}
+
+func (s *feed) nacked(p *rtcp.TransportLayerNack, now time.Time) {
+	var o *outgoing
+	for _, t := range s.tracks() {
+		if t.ssrc == p.MediaSSRC {
+			o = t
+		}
+	}
+	if o == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, pair := range p.Nacks {
+		for _, number := range pair.PacketList() {
+			if h := o.history.take(number, now, s.rtt); h != nil && len(s.again) < historySize {
+				s.again = append(s.again, retransmission{o, *h})
+				s.repeated++
+			}
+		}
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// reported takes reports on what we send.
+func (s *feed) reported(reports []rtcp.ReceptionReport, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range reports {
+		for _, o := range s.tracks() {
+			if o.ssrc != r.SSRC {
+				continue
+			}
+			if o.kind == media.Video || s.video == nil {
+				s.loss = float64(r.FractionLost) / 256
+				s.estimate.lost(s.loss, now)
+			}
+			if r.LastSenderReport != 0 {
+				// RFC 3550 §6.4.1: 16.16 fixed point seconds.
+				units := uint32(ntpTime(now)>>16) - r.LastSenderReport - r.Delay
+				if int32(units) >= 0 { //nolint:gosec // a difference modulo 2^32
+					s.rtt = time.Duration(units) * time.Second >> 16
+				}
+			}
+		}
+	}
+}
+
+// reports gives the sender reports that are due each second.
+func (s *feed) reports(now time.Time) []rtcp.Packet {
+	var out []rtcp.Packet
+	for _, o := range s.tracks() {
+		if r := o.report(now); r != nil {
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,173 @@
+package peer
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/media"
+)
+
+// outgoing is one track to one viewer. It implements webrtc.TrackLocal, whose
+// way it sends by; what pion asks of it is guarded by the feed's lock.
+type outgoing struct {
+	feed  *feed
+	kind  media.Kind
+	codec media.Codec
+	base  uint32 // the RTP timestamp of the publication's epoch
+
+	// What was negotiated; payloadType 0 is nothing yet.
+	ssrc, rtx             uint32
+	payloadType, rtxType  uint8
+	captureID             uint8
+	sequence, rtxSequence uint16
+	packets, octets       uint32
+	history               history
+}
+
+// Bind implements webrtc.TrackLocal: the descriptions are exchanged.
+func (o *outgoing) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	params, rtxType, ok := o.choose(c.CodecParameters())
+	if !ok {
+		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
+	}
+	var twcc, capture uint8
+	for _, e := range c.HeaderExtensions() {
+		switch e.URI {
+		case uriTWCC:
+			twcc = uint8(e.ID) //nolint:gosec // checked by pion: 1 to 14
+		case uriCaptureTime:
+			capture = uint8(e.ID) //nolint:gosec // the same
+		}
+	}
+	s := o.feed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.ssrc, o.payloadType = uint32(c.SSRC()), uint8(params.PayloadType)
+	o.captureID = capture
+	s.estimate.add(o.ssrc, twcc, c.WriteStream())
+	if rtx := uint32(c.SSRCRetransmission()); rtx != 0 && rtxType != 0 {
+		o.rtx, o.rtxType = rtx, rtxType
+		s.estimate.add(o.rtx, twcc, c.WriteStream())
+	}
+	return params, nil
+}
+
+// choose gives the payload type that our frames fit, and its RTX's.
+func (o *outgoing) choose(params []webrtc.RTPCodecParameters) (p webrtc.RTPCodecParameters, rtx uint8, ok bool) {
+	for _, p := range params {
+		_, name, _ := strings.Cut(p.MimeType, "/")
+		if media.ParseCodec(name) != o.codec || !fits(o.codec, p.SDPFmtpLine) {
+			continue
+		}
+		for _, r := range params {
+			if strings.EqualFold(r.MimeType, webrtc.MimeTypeRTX) && r.SDPFmtpLine == fmt.Sprintf("apt=%d", p.PayloadType) {
+				return p, uint8(r.PayloadType), true
+			}
+		}
+		return p, 0, true
+	}
+	return p, 0, false
+}
+
+// fits tells whether what we send is of the profile that these parameters name.
+func fits(c media.Codec, fmtp string) bool {
+	switch c {
+	case media.VP9:
+		return !strings.Contains(fmtp, "profile-id=") || strings.Contains(fmtp, "profile-id=0")
+	case media.H264:
+		return strings.Contains(fmtp, "packetization-mode=1")
+	}
+	return true
+}
+
+// Unbind implements webrtc.TrackLocal.
+func (o *outgoing) Unbind(webrtc.TrackLocalContext) error { return nil }
+
+// ID implements webrtc.TrackLocal.
+func (o *outgoing) ID() string { return o.feed.pub.cfg.Stream + "-" + o.kind.String() }
+
+// RID implements webrtc.TrackLocal.
+func (o *outgoing) RID() string { return "" }
+
+// StreamID implements webrtc.TrackLocal.
+func (o *outgoing) StreamID() string { return o.feed.pub.cfg.Stream }
+
+// Kind implements webrtc.TrackLocal.
+func (o *outgoing) Kind() webrtc.RTPCodecType { return pionKind(o.kind) }
+
+// timestamp gives the RTP timestamp of an instant.
+func (o *outgoing) timestamp(at time.Time) uint32 {
+	since := at.Sub(o.feed.pub.epoch)
+	rate := int64(o.codec.ClockRate())
+	whole, rest := int64(since/time.Second), int64(since%time.Second)
+	return o.base + uint32(whole*rate+(rest*rate+int64(time.Second)/2)/int64(time.Second)) //nolint:gosec // modulo 2^32 is what is meant
+}
+
+// send sends the i-th packet of a frame, and gives its size in bytes.
+func (o *outgoing) send(b *burst, i int) int {
+	s := o.feed
+	s.mu.Lock()
+	if o.payloadType == 0 { // not negotiated with this viewer
+		s.mu.Unlock()
+		return 0
+	}
+	h := rtp.Header{
+		Version: 2, PayloadType: o.payloadType, SequenceNumber: o.sequence,
+		Timestamp: o.timestamp(b.captured), SSRC: o.ssrc,
+		Marker: b.kind == media.Video && i == len(b.payloads)-1,
+	}
+	o.sequence++
+	payload := b.payloads[i]
+	o.packets++
+	o.octets += uint32(len(payload)) //nolint:gosec // a packet's
+	s.packets++
+	if o.kind == media.Video || o.rtx != 0 {
+		o.history.put(h, payload)
+	}
+	s.mu.Unlock()
+	if i == 0 && o.captureID != 0 {
+		_ = h.SetExtension(o.captureID, binary.BigEndian.AppendUint64(nil, ntpTime(b.captured))) // 8 bytes always fit
+	}
+	_ = s.estimate.write(&h, payload) // a connection that is down tells so elsewhere
+	return len(payload)
+}
+
+// repeat sends a packet again: as RFC 4588 has it when that was negotiated, else
+// as it was.
+func (o *outgoing) repeat(p sent) int {
+	h, payload := p.header, p.payload
+	if o.rtx != 0 {
+		payload = append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(p.payload)), h.SequenceNumber), p.payload...)
+		h.SSRC, h.PayloadType, h.SequenceNumber = o.rtx, o.rtxType, o.rtxSequence
+		o.rtxSequence++
+	}
+	h.Extension, h.ExtensionProfile, h.Extensions = false, 0, nil
+	_ = o.feed.estimate.write(&h, payload)
+	return len(payload)
+}
+
+// report gives a sender report (RFC 3550 §6.4.1), or nil before the first packet.
+func (o *outgoing) report(now time.Time) *rtcp.SenderReport {
+	o.feed.mu.Lock()
+	defer o.feed.mu.Unlock()
+	if o.packets == 0 {
+		return nil
+	}
+	return &rtcp.SenderReport{
+		SSRC: o.ssrc, NTPTime: ntpTime(now), RTPTime: o.timestamp(now),
+		PacketCount: o.packets, OctetCount: o.octets,
+	}
+}
+
+// ntpTime gives an instant as a 64-bit NTP timestamp (RFC 3550 §4).
+func ntpTime(t time.Time) uint64 {
+	const epoch = 2_208_988_800                         // seconds from 1900 to 1970
+	seconds := uint64(t.Unix() + epoch)                 //nolint:gosec // after 1970
+	return seconds<<32 | uint64(t.Nanosecond())<<32/1e9 //nolint:gosec // below 2^32
+}
