@@ -73,7 +73,7 @@ func newFeed(c *Conn, p *Publication) (*feed, error) {
 			feed: s, kind: kind, codec: codec,
 			// A receiver who misses the packets before a wrap to 0 can't decrypt
 			// (RFC 3711 §3.3.1), so the first wrap is far away.
-			sequence: uint16(rand.IntN(1 << 15)), rtxSequence: uint16(rand.IntN(1 << 15)), base: rand.Uint32(), //nolint:gosec // RFC 3550 §5.1 asks for chance, SRTP for no more
+			sequence: uint16(rand.IntN(1 << 15)), rtxSequence: uint16(rand.IntN(1 << 15)), base: rand.Uint32(),
 		}
 		if kind == media.Audio {
 			s.audio = o
@@ -161,15 +161,16 @@ func (s *feed) push(b *burst) {
 	if !s.running || s.stopped {
 		return
 	}
-	if b.kind == media.Audio {
+	switch {
+	case b.kind == media.Audio:
 		i := slices.IndexFunc(s.queue, func(o *burst) bool { return o.kind == media.Video })
 		if i < 0 {
 			i = len(s.queue)
 		}
 		s.queue = slices.Insert(s.queue, i, b)
-	} else if s.takes(b) {
+	case s.takes(b):
 		s.queue = append(s.queue, b)
-	} else {
+	default:
 		s.dropped++
 		return
 	}
@@ -387,7 +388,7 @@ func (s *feed) reported(reports []rtcp.ReceptionReport, now time.Time) {
 			if r.LastSenderReport != 0 {
 				// RFC 3550 §6.4.1: 16.16 fixed point seconds.
 				units := uint32(ntpTime(now)>>16) - r.LastSenderReport - r.Delay
-				if int32(units) >= 0 { //nolint:gosec // a difference modulo 2^32
+				if int32(units) >= 0 {
 					s.rtt = time.Duration(units) * time.Second >> 16
 				}
 			}

@@ -40,9 +40,9 @@ func (o *outgoing) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, 
 	for _, e := range c.HeaderExtensions() {
 		switch e.URI {
 		case uriTWCC:
-			twcc = uint8(e.ID) //nolint:gosec // checked by pion: 1 to 14
+			twcc = uint8(e.ID)
 		case uriCaptureTime:
-			capture = uint8(e.ID) //nolint:gosec // the same
+			capture = uint8(e.ID)
 		}
 	}
 	s := o.feed
@@ -106,7 +106,7 @@ func (o *outgoing) timestamp(at time.Time) uint32 {
 	since := at.Sub(o.feed.pub.epoch)
 	rate := int64(o.codec.ClockRate())
 	whole, rest := int64(since/time.Second), int64(since%time.Second)
-	return o.base + uint32(whole*rate+(rest*rate+int64(time.Second)/2)/int64(time.Second)) //nolint:gosec // modulo 2^32 is what is meant
+	return o.base + uint32(whole*rate+(rest*rate+int64(time.Second)/2)/int64(time.Second))
 }
 
 // send sends the i-th packet of a frame, and gives its size in bytes.
@@ -125,7 +125,7 @@ func (o *outgoing) send(b *burst, i int) int {
 	o.sequence++
 	payload := b.payloads[i]
 	o.packets++
-	o.octets += uint32(len(payload)) //nolint:gosec // a packet's
+	o.octets += uint32(len(payload))
 	s.packets++
 	if o.kind == media.Video || o.rtx != 0 {
 		o.history.put(h, payload)
@@ -167,7 +167,7 @@ func (o *outgoing) report(now time.Time) *rtcp.SenderReport {
 
 // ntpTime gives an instant as a 64-bit NTP timestamp (RFC 3550 §4).
 func ntpTime(t time.Time) uint64 {
-	const epoch = 2_208_988_800                         // seconds from 1900 to 1970
-	seconds := uint64(t.Unix() + epoch)                 //nolint:gosec // after 1970
-	return seconds<<32 | uint64(t.Nanosecond())<<32/1e9 //nolint:gosec // below 2^32
+	const epoch = 2_208_988_800 // seconds from 1900 to 1970
+	seconds := uint64(t.Unix() + epoch)
+	return seconds<<32 | uint64(t.Nanosecond())<<32/1e9
 }
