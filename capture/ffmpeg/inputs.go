@@ -101,3 +101,16 @@ func SystemSound(name string, env []string) func(time.Duration) Input {
 		return Input{Args: []string{"-f", "pulse", "-fragment_size", "3840", "-i", name}, Env: env, Live: true}
 	}
 }
+
+// File gives the input of a media file that ffmpeg reads at its own pace; loop
+// begins it again at its end.
+func File(path string, loop bool) func(elapsed time.Duration) Input {
+	return func(elapsed time.Duration) Input {
+		args := []string{"-re"}
+		if loop {
+			args = append(args, "-stream_loop", "-1")
+		}
+		// Only files: a name must not become a URL.
+		return Input{Args: append(args, "-ss", seconds(elapsed), "-i", "file:"+path)}
+	}
+}

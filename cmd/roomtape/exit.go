@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/roomtape/roomtape/capture"
 	"github.com/roomtape/roomtape/output"
 	"github.com/roomtape/roomtape/recorder"
 	"github.com/roomtape/roomtape/signaling"
@@ -21,6 +22,7 @@ const (
 	exitStorage  = 5
 	exitLost     = 6
 	exitDamaged  = 7
+	exitSource   = 8
 	exitForced   = 130
 )
 
@@ -33,6 +35,7 @@ var exitTable = map[int]string{
 	exitStorage:  "storage failed (disk full, permission): what was written is final and playable, the recording is incomplete",
 	exitLost:     "the connection was lost and could not be restored: what was recorded is final, the recording is incomplete",
 	exitDamaged:  "input is damaged: some of it could be used, or none; the message says which",
+	exitSource:   "what is to be published cannot be captured: no such screen, device or program, or it ended by itself",
 	exitForced:   "stopped at once by a second signal",
 }
 
@@ -45,6 +48,7 @@ var errDiffers = errors.New("not as expected")
 // damagedErrors are those that have the exit code for damaged input.
 var damagedErrors = []error{
 	errDamaged, errDiffers, output.ErrCodec, dump.ErrDamaged, dump.ErrFormat, dump.ErrEncrypted, dump.ErrCodec, dump.ErrNoMedia,
+	capture.ErrDamaged,
 }
 
 // usageError is a mistake in how the program was called.
@@ -105,6 +109,8 @@ func exitCode(err error) int {
 		return exitLost
 	case slices.ContainsFunc(damagedErrors, func(target error) bool { return errors.Is(err, target) }):
 		return exitDamaged
+	case errors.Is(err, capture.ErrUnavailable), errors.Is(err, capture.ErrEnded):
+		return exitSource
 	case errors.Is(err, recorder.ErrNoMedia):
 		return exitNoMedia
 	case errors.Is(err, errSignal):

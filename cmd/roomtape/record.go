@@ -128,24 +128,32 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 	default:
 		return o, usagef("--on-change %q is neither same-file nor new-file", c.String("on-change"))
 	}
+	if o.iceServers, o.relayOnly, err = iceOptionsOf(c); err != nil {
+		return o, err
+	}
+	return o, o.check()
+}
+
+// iceOptionsOf reads the flags about ICE; its errors are usage errors.
+func iceOptionsOf(c *cli.Context) (servers []peer.ICEServer, relayOnly bool, err error) {
 	switch c.String("ice-policy") {
 	case "all":
 	case "relay":
-		o.relayOnly = true
+		relayOnly = true
 	default:
-		return o, usagef("--ice-policy %q is neither all nor relay", c.String("ice-policy"))
+		return nil, false, usagef("--ice-policy %q is neither all nor relay", c.String("ice-policy"))
 	}
 	for _, s := range c.StringSlice("ice-server") {
 		server, err := peer.ParseICEServer(s)
 		if err != nil {
-			return o, usagef("--ice-server: %w", err)
+			return nil, false, usagef("--ice-server: %w", err)
 		}
-		o.iceServers = append(o.iceServers, server)
+		servers = append(servers, server)
 	}
-	if o.relayOnly && !slices.ContainsFunc(o.iceServers, func(s peer.ICEServer) bool { return s.User != "" }) {
-		return o, usagef("--ice-policy relay needs an --ice-server turn:USER:PASSWORD@HOST")
+	if relayOnly && !slices.ContainsFunc(servers, func(s peer.ICEServer) bool { return s.User != "" }) {
+		return nil, false, usagef("--ice-policy relay needs an --ice-server turn:USER:PASSWORD@HOST")
 	}
-	return o, o.check()
+	return servers, relayOnly, nil
 }
 
 // check tells what is wrong with the values of flags; its errors are usage

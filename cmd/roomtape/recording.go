@@ -38,6 +38,8 @@ type recordOptions struct {
 	relayOnly, announce, dumpRTP            bool
 	execAfter                               string
 	json                                    bool
+	publish                                 *peer.Publication // nil: nothing
+	sendOnly                                bool
 }
 
 // record joins a room, records it until it is over or ctx is done, and prints
@@ -141,7 +143,7 @@ func join(ctx context.Context, o recordOptions, log *slog.Logger) (signaling.Roo
 		url: o.url, room: o.room, peerID: o.peerID, announce: o.announce, log: log,
 		peer: peer.Config{
 			Codecs: o.codecs, Only: o.only, ICEServers: o.iceServers, RelayOnly: o.relayOnly,
-			Loopback: isLoopback(o.url), Logger: log,
+			Publish: o.publish, SendOnly: o.sendOnly, Loopback: isLoopback(o.url), Logger: log,
 		},
 	})
 	switch {
