@@ -175,13 +175,14 @@ func parseBitrate(s string) (int, error) {
 	if err != nil || !(f > 0 && f*unit < 1e9) {
 		return 0, fmt.Errorf("%q is no bitrate: want one as 800k or 2.5M", s)
 	}
-	if b := int(f * unit); b < capture.MinBitrate {
+	b := int(f * unit)
+	switch {
+	case b < capture.MinBitrate:
 		return 0, fmt.Errorf("%q is less than %dk", s, capture.MinBitrate/1000)
-	} else if b > capture.MaxBitrate {
+	case b > capture.MaxBitrate:
 		return 0, fmt.Errorf("%q is more than %dM", s, capture.MaxBitrate/1_000_000)
-	} else {
-		return b, nil
 	}
+	return b, nil
 }
 
 // parseSize reads "1280x720", and "" as nothing.

@@ -144,10 +144,10 @@ func (p *publisher) show(ctx context.Context) error {
 	looked := time.Now()
 	for {
 		sample, err := p.source.Next(ctx)
-		switch {
-		case ctx.Err() != nil, errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, io.EOF) {
+				err = nil
+			}
 			return err
 		}
 		r := &p.result
