@@ -34,7 +34,9 @@ type Packet struct {
 	SequenceNumber uint16
 	PayloadType    uint8
 	Marker         bool
-	// Recovered is set when the packet came as a retransmission (RFC 4588).
+	// Recovered is set when the packet came as a retransmission (RFC 4588), and
+	// by the jitter buffer when packets that follow it came before it: its
+	// arrival does not tell when it was sent.
 	Recovered bool
 
 	// Payload is what follows the header, without padding; it is empty in a

@@ -81,6 +81,9 @@ func (t *track) take(p *media.Packet, now time.Time) {
 	t.bytes += int64(len(p.Payload))
 	t.keys.packet(now)
 	t.steady(p)
+	if t.place.Settling() && !p.Recovered {
+		t.place.Seen(p.Timestamp, max(p.Arrival.Sub(t.s.start), 0))
+	}
 	if t.buf.Push(p) != jitter.Kept {
 		p.Release()
 	}

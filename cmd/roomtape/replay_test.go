@@ -71,7 +71,7 @@ var replayCases = []replayCase{
 	{[]string{belledonne + "h264_missing_pps_in_second_i_frame.pcap"}, "H264", 16, 1, 1060},
 	{[]string{belledonne + "rtp-534late-24loss-7000total.pcapng"}, "Opus", 7108, 7108, 142170},
 	{[]string{belledonne + "opus-edge-congestion20_60_40.pcapng"}, "Opus", 3083, 3083, 119840},
-	{[]string{"asterisk-testsuite/tests/channels/pjsip/dtmf_sdp/dtmf_sdp_recognition/sipp/opus-2013785496.pcap"}, "Opus", 725, 725, 15250},
+	{[]string{"asterisk-testsuite/tests/channels/pjsip/dtmf_sdp/dtmf_sdp_recognition/sipp/opus-2013785496.pcap"}, "Opus", 725, 725, 15230},
 	{[]string{"rickwporter-rtp-pcap/examples/sip-rtp-opus.pcap"}, "Opus", 425, 425, 8500},
 }
 

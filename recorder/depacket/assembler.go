@@ -112,6 +112,7 @@ type partial struct {
 
 	timestamp uint32
 	arrival   time.Time
+	recovered bool
 	capture   uint64
 }
 
@@ -150,7 +151,7 @@ func (v *video) malformed(p *media.Packet) {
 func (v *video) begin(p *media.Packet, start bool) {
 	v.cur = partial{
 		open: true, broken: !start, gap: v.gap, data: v.cur.data,
-		timestamp: p.Timestamp, arrival: p.Arrival, capture: v.captureTime(p),
+		timestamp: p.Timestamp, arrival: p.Arrival, recovered: p.Recovered, capture: v.captureTime(p),
 	}
 	if v.cur.data == nil {
 		v.cur.data = v.buffer()
@@ -180,6 +181,9 @@ func (v *video) write(b []byte) {
 func (v *video) count(p *media.Packet) {
 	c := &v.cur
 	c.packets++
+	if !p.Recovered && (c.recovered || p.Arrival.Before(c.arrival)) {
+		c.arrival, c.recovered = p.Arrival, false
+	}
 	if c.capture == 0 {
 		c.capture = v.captureTime(p)
 	}
@@ -198,7 +202,8 @@ func (v *video) finish(f Frame, pic *picture, valid bool) bool {
 	n := &v.stats.Packets
 	switch {
 	case ok:
-		f.Data, f.Timestamp, f.Arrival, f.CaptureTime = c.data, c.timestamp, c.arrival, c.capture
+		f.Data, f.Timestamp, f.CaptureTime = c.data, c.timestamp, c.capture
+		f.Arrival, f.Recovered = c.arrival, c.recovered
 		f.Packets = c.packets
 		c.data = nil
 		v.give(f)

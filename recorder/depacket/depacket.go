@@ -62,7 +62,8 @@ type Frame struct {
 	Data []byte
 	// Timestamp is the RTP timestamp.
 	Timestamp uint32
-	// Arrival is when the first of its packets arrived, or should have.
+	// Arrival is when the first of its packets arrived, of those that did not
+	// come by retransmission, or when it should have.
 	Arrival time.Time
 	// Duration is how long the frame lasts; for audio, by the TOC byte; 0 for
 	// video.
@@ -77,6 +78,9 @@ type Frame struct {
 	Hidden bool
 	// Droppable is set on a frame that no other frame refers to, for sure.
 	Droppable bool
+	// Recovered is set when all of its packets came by retransmission, or after
+	// others that follow them, so that Arrival does not tell when it was sent.
+	Recovered bool
 	// Width and Height in pixels are set on keyframes of video.
 	Width, Height int
 	// Private is the decoder configuration of the keyframe that the frame

@@ -55,6 +55,7 @@ func (o *opus) frame(p *media.Packet) {
 		Data:        append(o.buffer(), p.Payload...),
 		Timestamp:   p.Timestamp,
 		Arrival:     p.Arrival,
+		Recovered:   p.Recovered,
 		Duration:    d,
 		Packets:     1,
 		Key:         true,

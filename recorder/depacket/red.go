@@ -113,7 +113,7 @@ func (o *opus) recover(p *media.Packet, blocks []redBlock, lost int) {
 		o.put(Frame{
 			Data: append(o.buffer(), b.data...), Timestamp: at, Duration: d, Key: true,
 			// Its own packet would have come that much earlier.
-			Arrival: p.Arrival.Add(-time.Duration(b.offset) * time.Second / 48000),
+			Arrival: p.Arrival.Add(-time.Duration(b.offset) * time.Second / 48000), Recovered: true,
 		})
 		o.lost = missing
 	}

@@ -250,6 +250,7 @@ func (b *Buffer) behind(p *media.Packet, ext int64) Verdict {
 	if p.Recovered || s.asked > 0 {
 		b.stats.Recovered++
 	}
+	p.Recovered = true
 	*s = slot{p: p}
 	b.missing--
 	b.held++

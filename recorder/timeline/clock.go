@@ -87,18 +87,27 @@ const (
 	wallSlew      = 2 * second / 1000
 	wallSlewEarly = 20 * second / 1000
 	wallSettle    = 5 * second
+	// The estimate is kept for so many times, each knotSpan after the other:
+	// frames that had to wait for others are up to some seconds behind. Powers
+	// of two, since it is asked for each frame.
+	knots    = 32
+	knotSpan = 1 << 28 // 268 ms
 )
 
 // wall is a sender's wall clock as we see it: its time runs from the first
 // timestamp that we met, with its steps taken out.
 type wall struct {
-	known   bool
-	ref     uint64
-	skip    int64 // the sum of its steps
-	delay   floor // of arrival - wall time
-	applied int64 // delay as used, which follows slowly
-	since   int64 // arrival of the first observation
-	moved   int64 // when applied was moved last
+	known bool
+	ref   uint64
+	skip  int64 // the sum of its steps
+	delay drift // of arrival - wall time
+
+	// applied is the delay as used, which follows slowly: at wall times that
+	// are multiples of knotSpan, newest the last of them that is decided.
+	applied [knots]int64
+	newest  int64
+	since   int64 // the first
+	set     bool
 
 	step    int64 // a step that one report claims
 	stepped bool  // step is set
@@ -110,28 +119,56 @@ func (w *wall) nanos(ntp uint64) int64 { return ntpSince(ntp, w.ref) - w.skip }
 // start begins the wall clock with its first timestamp.
 func (w *wall) start(ntp uint64, arrival int64) {
 	w.known, w.ref = true, ntp
-	w.since, w.moved = arrival, arrival
-	w.delay.add(0, arrival, wallSpan, true)
-	w.applied = arrival
+	w.delay.add(0, arrival, wallSpan)
 }
 
-// observe notes that what was stamped at wall time at has arrived.
-func (w *wall) observe(at, arrival int64) {
-	w.delay.add(at, arrival-at, wallSpan, true)
+// observe notes that something was so much later than its wall time at.
+func (w *wall) observe(at, late int64) {
+	w.delay.add(at, late, wallSpan)
 }
 
-// offset gives what must be added to wall time to get session time. It follows
-// the least delay slowly, since all tracks of the connection move with it.
-func (w *wall) offset(now int64) int64 {
-	if dt := now - w.moved; dt > 0 {
+// join takes in the least delay of a track so far, which has got its mapping at
+// wall time at. That of the first is where the wall clock is placed.
+func (w *wall) join(at, late int64) {
+	w.observe(at, late)
+	if !w.set {
+		w.set = true
+		w.newest, w.since = at>>28, at>>28
+		w.fill(w.delay.value(at))
+	}
+}
+
+func (w *wall) fill(v int64) {
+	for i := range w.applied {
+		w.applied[i] = v
+	}
+}
+
+// offset gives what must be added to the wall time at to get session time. It
+// follows the least delay slowly, since all tracks of the connection move with
+// it, and is the same for all of them, however long their frames have waited.
+func (w *wall) offset(at int64) int64 {
+	k := at >> 28
+	switch {
+	case k+1 > w.newest+knots:
+		v := w.applied[w.newest&(knots-1)]
+		w.fill(v + slew(w.delay.value(at)-v, wallSlew, min(k-w.newest, 1000*knots)*knotSpan))
+		w.newest = k + 1
+	case k <= w.newest-knots: // the clock has gone back
+		w.fill(w.applied[(w.newest+1)&(knots-1)])
+		w.newest = k + 1
+	}
+	for w.newest <= k {
+		v := w.applied[w.newest&(knots-1)]
 		least := wallSlew
-		if now-w.since < wallSettle {
+		if w.newest-w.since < wallSettle/knotSpan {
 			least = wallSlewEarly
 		}
-		w.applied += slew(w.delay.value()-w.applied, least, dt)
-		w.moved = now
+		w.newest++
+		w.applied[w.newest&(knots-1)] = v + slew(w.delay.value(w.newest*knotSpan)-v, least, knotSpan)
 	}
-	return w.applied
+	a, b := w.applied[k&(knots-1)], w.applied[(k+1)&(knots-1)]
+	return a + (b-a)*(at-k*knotSpan)/knotSpan
 }
 
 // claim notes that a timestamp says the wall clock has stepped, and takes the

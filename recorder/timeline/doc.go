@@ -14,7 +14,7 @@
 //     audio track comes after some 2.5 s, and each is off by some ms.
 //   - Arrival. A frame can come late but not early, so the least of (arrival -
 //     media time) over a while is the track's offset, but for the time that its
-//     encoder takes.
+//     encoder takes. What was sent again, or was overtaken, says nothing here.
 //
 // # How they are used
 //
@@ -26,17 +26,20 @@
 //	       + (session time - wall time)  the least delay of the connection
 //
 // and, as long as a track has no sample, the least of (arrival - media time).
-// The second term moves slowly and moves all tracks alike; the first is fitted
-// to some minutes of samples, with outliers clipped, and with a slope that is
-// believed as far as it stands out of their noise. So the skew of any of the
-// clocks is followed without a lag, and noise is averaged out. A browser reports
-// about the audio frame that it sent last, so its report is as early or late as
-// that frame was; where taking that out makes reports agree better, it is done.
+// The second term moves slowly and is a function of wall time, so that it moves
+// all tracks alike however long their frames have waited for others. The first is
+// fitted to some minutes of samples, with outliers clipped, and with a slope that
+// is believed as far as it stands out of their noise; what it is believed to be
+// without them is told by the least values of the arrivals, which show the skew
+// between the sender's clocks and ours. So the skew of any of the clocks is
+// followed without a lag, and noise is averaged out. A browser reports about the
+// audio frame that it sent last, so its report is as late as that frame was; where
+// taking out how late it came makes reports agree better, it is done.
 //
 // The least of a delay rises by at most 1500 ppm: what rises faster is a queue in
 // the network, not a clock.
 //
-// The offset is slewed: by at most 20 ms per second of audio and 40 ms of video,
+// The offset is slewed: by at most 20 ms per second of audio and 100 ms of video,
 // or half of the error per second if that is more, up to 250 ms. Only a track
 // that is placed more than 250 ms too early is moved at once, which leaves a
 // gap, and one that sends nothing for 500 ms or more is placed anew after that.
@@ -49,8 +52,8 @@
 // shows: after a burst the delay comes down, after a pause it stays. What other
 // tracks of the connection did meanwhile helps. A decision that turns out to be
 // wrong is taken back, at the latest by the next report or capture time. The
-// first frames of a track are held too, for 100 ms, so that the least late of
-// them gives their place.
+// first frames of a track are held too, for 100 ms when they come evenly and for
+// 225 ms when they don't, so that the least late of them gives their place.
 //
 // A timestamp that jumps, or a sender that restarts, is placed by arrival. A
 // wall clock that steps is recognised by reports that suddenly disagree with

@@ -3,8 +3,11 @@ package timeline
 // Limits of holding frames back.
 const (
 	// settleTime is how long the first frames of a track, and those after a
-	// jump, are held so that the least delayed of them gives their place.
-	settleTime = second / 10
+	// jump, are held so that the least delayed of them gives their place, and
+	// settleSoon if they have come as evenly as settleEven.
+	settleTime = second * 9 / 40
+	settleSoon = second / 10
+	settleEven = 4 * second / 1000
 	// pauseLimit is the least pause that is looked for: how much later than
 	// the one before a frame must come.
 	pauseLimit = second / 4
@@ -40,6 +43,8 @@ type hold struct {
 	least int64 // how late the least late frame was
 	most  int64 // how late the latest frame was
 	n     int
+	// guess: all frames held were recovered, and late by no more than that.
+	guess bool
 }
 
 func (h *hold) begin(s holdState, arrival, late, d, now int64) {
@@ -67,11 +72,11 @@ func (u *undo) due(m, late int64) bool {
 }
 
 // decide goes through the states with the last frame pushed, whose arrival
-// interval was step longer than its media interval; sure is set when its place
-// is known by its capture time.
-func (t *Track) decide(step int64, sure bool) {
+// interval was step longer than its media interval, and which is late by so
+// much; sure is set when its place is known by its capture time, recovered when
+// its arrival says little.
+func (t *Track) decide(step, late int64, sure, recovered bool) {
 	at := t.last.arrival
-	late := at - t.last.media - t.delay.value()
 	switch t.hold.state {
 	case running:
 		if sure || !t.audio || late <= pauseLimit || step <= pauseLimit*3/4 {
@@ -79,19 +84,36 @@ func (t *Track) decide(step int64, sure bool) {
 			return
 		}
 		t.hold.begin(doubting, at, late, t.clock.maxHold, t.clock.now)
-		t.hold.n = 1
+		t.hold.n, t.hold.guess = 1, recovered
 	case settling, anchoring:
-		t.hold.least = min(t.hold.least, late)
+		if !recovered {
+			t.hold.least, t.hold.most = min(t.hold.least, late), max(t.hold.most, late)
+		}
+		elapsed := t.steady.arrival - t.hold.since
+		even := elapsed >= settleSoon && t.hold.most-t.hold.least <= settleEven
 		s, known := t.source(t.last.media)
 		known = known && !t.lines[s].guessed
-		if at-t.hold.since >= settleTime || known || t.held > maxHeld {
+		if even || elapsed >= settleTime || known || t.held > maxHeld {
 			t.settle()
 		}
 	case doubting:
-		t.hold.n++
-		t.hold.least, t.hold.most = min(t.hold.least, late), max(t.hold.most, late)
 		if sure {
 			t.burst()
+			return
+		}
+		h := &t.hold
+		switch {
+		case recovered:
+		case h.guess && late <= pauseLimit:
+			t.burst()
+			return
+		case h.guess:
+			h.first, h.least, h.most, h.guess = late, late, late, false
+		default:
+			h.n++
+			h.least, h.most = min(h.least, late), max(h.most, late)
+		}
+		if recovered && t.held <= maxHeld {
 			return
 		}
 		t.judge(late)
@@ -103,6 +125,7 @@ func (t *Track) settle() {
 	if d := t.hold.least - t.hold.first; t.hold.state == anchoring && d < 0 {
 		t.move(d)
 	}
+	t.settleSeen()
 	t.release()
 }
 
@@ -162,7 +185,7 @@ func (t *Track) burst() { t.release() }
 // on as if they had not. For how long is the least delay of the frames after,
 // against that of as many before, so that neither noise nor skew makes it wrong.
 func (t *Track) pause() {
-	d := t.hold.least + t.delay.value() - t.recent.value()
+	d := t.hold.least + t.delay.value(t.last.media) - t.recent.value()
 	t.queue[len(t.queue)-t.held].paused = d
 	t.move(d)
 	t.stats.Pauses++
@@ -179,6 +202,8 @@ func (t *Track) move(d int64) {
 	}
 	t.shift += d
 	t.last.media += d
+	t.steady.media += d
+	t.delay.move(d)
 	t.noise.n = 0
 	for s := range t.lines {
 		if l := &t.lines[s]; l.n > 0 {
@@ -215,8 +240,8 @@ func (t *Track) jump(ticks, arrival int64) int64 {
 	t.stats.Jumps++
 	t.undo = undo{}
 	t.origin, t.shift = ticks, arrival-t.recent.value()
-	t.last.media = t.shift
+	t.last.media, t.steady.media = t.shift, t.shift
 	t.move(0)
-	t.hold.begin(anchoring, arrival, t.recent.value()-t.delay.value(), min(settleTime, t.clock.maxHold), t.clock.now)
+	t.hold.begin(anchoring, arrival, t.recent.value()-t.delay.value(t.shift), min(settleTime, t.clock.maxHold), t.clock.now)
 	return t.shift
 }

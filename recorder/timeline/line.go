@@ -39,11 +39,23 @@ type line struct {
 
 	meanAt, meanOff int64
 	prior, slope    int64 // ppb: believed at the restart, and now
+	pace            int64 // slope, in parts of 2^30
+	// even: the samples are least values, with little noise.
+	even bool
 }
 
 // value gives the line at position at.
 func (l *line) value(at int64) int64 {
-	return l.meanOff + (at-l.meanAt)/1000*l.slope/1_000_000
+	return along(l.meanOff, at-l.meanAt, l.pace)
+}
+
+// maxAlong, in ns, bounds how far a value is taken along a slope.
+const maxAlong = 1 << 50 // 13 days
+
+// along gives what v becomes over d ns by changing at a pace in parts of 2^30.
+func along(v, d, pace int64) int64 {
+	d = min(max(d, -maxAlong), maxAlong)
+	return v + (d>>10*pace)>>20
 }
 
 // restart forgets all samples, but not the slope, and goes through (at, off).
@@ -130,7 +142,11 @@ func (l *line) fit() {
 	}
 	// Ridge regression: the weight of the slope believed before is the variance
 	// of the samples about their own line over that of slopes.
-	variance := int64(2) * usualNoise * usualNoise
+	noise := int64(usualNoise)
+	if l.even {
+		noise = usualNoise / 8
+	}
+	variance := 2 * noise * noise
 	if sxx > 0 {
 		own := min(max(sxy*1000/sxx, -maxSlope/1000), maxSlope/1000) // ppm
 		variance += max(syy-2*own*(sxy/1000)+own*own*(sxx/1_000_000), 0)
@@ -138,4 +154,5 @@ func (l *line) fit() {
 	weight := variance / n * 64 / (usualSlope * usualSlope)
 	l.slope = l.prior + sxy*1_000_000/(sxx+weight)
 	l.slope = min(max(l.slope, -maxSlope), maxSlope)
+	l.pace = l.slope << 30 / second
 }

@@ -19,6 +19,8 @@ const (
 	firstNoise = second / 40
 	// lastFrame: a report speaks of the last frame if it is so little later.
 	lastFrame = second / 10
+	// slopeAfter is how many least values of arrivals tell a skew.
+	slopeAfter = 5
 	// evenLimit: only the lateness of frames that are less late is chance.
 	evenLimit = second / 25
 )
@@ -39,7 +41,7 @@ func (t *Track) Report(r signaling.SenderReport, arrival time.Duration) {
 	}
 	delay := t.recent.value()
 	if t.hold.state == doubting {
-		delay = t.delay.value() + t.hold.least
+		delay = t.delay.value(t.last.media) + t.hold.least
 	} else if t.frames == 0 {
 		delay = t.last.arrival - t.last.media
 	}
@@ -61,10 +63,17 @@ func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
 	t.stats.Believed++
 	t.claimed, w.stepped = false, false
 	m, at := t.media(ticks), w.nanos(ntp)
-	w.observe(at, arrival)
+	w.observe(at, arrival-at)
 	off := at - m
+	if l.n == 0 {
+		late := arrival - at
+		if t.frames > 0 {
+			late = min(late, t.delay.value(m)-off)
+		}
+		w.join(at, late)
+	}
 	if s == reports && t.audio {
-		guess := t.arrivals() - w.offset(t.clock.now)
+		guess := t.delay.value(m) - w.offset(at)
 		off = t.even(m, off, guess)
 		if l.n == 0 && t.frames > 0 && abs(off-guess) <= firstNoise {
 			l.restart(m, guess, false)
@@ -73,6 +82,9 @@ func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
 	if l.n == 0 || l.guessed && abs(off-l.value(m)) > sampleNoise {
 		l.restart(m, off, false)
 	} else {
+		if s == reports && t.delay.line.n >= slopeAfter && w.delay.line.n >= slopeAfter {
+			l.prior = t.delay.line.slope - w.delay.line.slope
+		}
 		l.add(m, off)
 	}
 	return true
@@ -89,11 +101,10 @@ type noise struct {
 // even takes the chance out of an audio report that says media time m is off
 // before wall time. Browsers report when the last frame before the report was
 // sent, which may have been some ms early or late; but so did it arrive then. The
-// report is read with the frame's lateness against the usual one taken out, if
-// that makes reports agree better. guess is what the arrivals say.
+// report is read with the frame's lateness taken out, if that makes reports agree better. guess is what the arrivals say.
 func (t *Track) even(m, off, guess int64) int64 {
 	late := t.lastLate
-	d := m - t.last.media
+	d := m - t.lastMedia
 	if d < 0 { // the last frame has overtaken the report
 		late, d = t.prevLate, m-t.prevMedia
 	}
@@ -101,7 +112,7 @@ func (t *Track) even(m, off, guess int64) int64 {
 		return off
 	}
 	n := &t.noise
-	even := off - (late - t.meanLate)
+	even := off - late
 	if n.n > 0 {
 		n.raw += abs(off-n.prevRaw) - n.raw/8
 		n.even += abs(even-n.prevEven) - n.even/8
@@ -128,13 +139,13 @@ func (t *Track) even(m, off, guess int64) int64 {
 func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool {
 	w, l := &t.clock.walls[s], &t.lines[s]
 	m, at := t.media(ticks), w.nanos(ntp)
-	late := arrival - at - w.delay.value()
+	late := arrival - at - w.delay.value(at)
 	if l.n == 0 {
 		if (late < -maxEarly || late > maxLate) && !w.claim(-late) {
 			return false
 		}
 		at = w.nanos(ntp)
-		return plausible(at-m+min(w.delay.value(), arrival-at), delay)
+		return plausible(at-m+min(w.delay.value(at), arrival-at), delay)
 	}
 
 	change := at - m - l.value(m)
@@ -146,7 +157,7 @@ func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool 
 		return w.claim(change)
 	case late < -maxEarly || late > maxLate:
 		return w.claim(-late) && t.believe(s, ntp, ticks, arrival, delay)
-	case !plausible(l.value(m)+change+w.delay.value(), delay):
+	case !plausible(l.value(m)+change+w.delay.value(at), delay):
 		return false
 	case l.guessed && abs(change) < pauseLimit:
 		return true

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"math/big"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestReportsMoveATrackWithoutAStep(t *testing.T) {
 		v.Push(depacket.Frame{Timestamp: uint32(i) * 1800}, at+60*ms) // 60 ms to encode
 		popAll(a, at)
 		for _, p := range popAll(v, at+60*ms) {
-			if prev.Time != 0 && (p.Time-prev.Time < 19*ms || p.Time-prev.Time > 21*ms) {
+			if prev.Time != 0 && (p.Time-prev.Time < 18*ms || p.Time-prev.Time > 22*ms) {
 				t.Fatalf("frame %d is %v after the one before", i, p.Time-prev.Time)
 			}
 			prev, last = p, p.Time
@@ -394,5 +395,19 @@ func TestPicturesInAnotherOrderThanTheirTimestamps(t *testing.T) {
 	}
 	if s := tr.Stats(); s.Jumps != 0 || s.Pauses != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestTicksAreConvertedExactly(t *testing.T) {
+	for _, rate := range []int64{1000, 8000, 44100, 48000, 90000} {
+		for _, ticks := range []int64{0, 1, 2, 3, 959, 960, 1<<32 + 7, 1<<46 - 1, 1 << 46, 1<<47 + 5} {
+			for _, n := range []int64{ticks, -ticks} {
+				want := new(big.Int).Mul(big.NewInt(n), big.NewInt(second))
+				want.Div(want, big.NewInt(rate)) // rounds down, as rate is positive
+				if want.IsInt64() && ticksToNanos(n, rate) != want.Int64() {
+					t.Errorf("%d ticks of %d Hz are %d ns, want %v", n, rate, ticksToNanos(n, rate), want)
+				}
+			}
+		}
 	}
 }

@@ -14,8 +14,6 @@ const (
 	delaySpan = 10 * second
 	// recentSpan, in frames, is the span of the same for what is now.
 	recentSpan = 8
-	// lateMean, in frames, is over how many the mean lateness is taken.
-	lateMean = 500
 	// earlyJump: a frame so much earlier than any before has a timestamp that
 	// jumped forward. The network can't do that.
 	earlyJump = second / 2
@@ -31,9 +29,11 @@ const (
 	// audioSlew and videoSlew, in ns per second, are the least speed of a
 	// correction; slewTime makes large ones faster, up to maxSlew.
 	audioSlew = 20 * second / 1000
-	videoSlew = 40 * second / 1000
+	videoSlew = 100 * second / 1000
 	maxSlew   = 250 * second / 1000
 	slewTime  = 2
+	// maxSeenLate is how far from the least late frame a packet may be seen.
+	maxSeenLate = second / 4
 	// captureAge is how long capture times hold against sender reports.
 	captureAge = 30 * second
 )
@@ -88,15 +88,15 @@ type Track struct {
 	origin  int64 // ticks at media time shift
 	shift   int64
 	last    item // the last frame pushed, without its data
+	steady  item // the same, of those that were not recovered
 
-	delay  floor // least arrival - media time
+	delay  drift // least arrival - media time
 	recent floor // the same, of the last frames
 	frames int64
-	// lastLate is how late the last frame was, and meanLate how late frames
-	// usually are.
-	lastLate, meanLate  int64
-	prevLate, prevMedia int64 // of the frame before: its lateness and media time
-	lastMedia           int64
+	// lastLate and lastMedia are how late the last frame was that was not
+	// recovered, and its media time; prevLate and prevMedia of the one before.
+	lastLate, lastMedia int64
+	prevLate, prevMedia int64
 	noise               noise
 	lines               [sources]line // wall time - media time, by media time
 	early               struct {      // a sender report from before the first frame
@@ -108,6 +108,9 @@ type Track struct {
 	claimed bool
 
 	onTime, late int64 // when the last frame that was on time, and late, arrived
+
+	// seen are the first packets of frames that came while the track settles.
+	seen []stamp
 
 	queue []item // what is pushed and not popped: ready[head:], then held
 	head  int
@@ -150,7 +153,7 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 	// A frame stamped with the same arrival as the one before says nothing
 	// new; in a dump whose clock stood still, none does.
 	fresh := at != t.last.arrival || t.frames == 0
-	switch late := at - m - t.delay.value(); {
+	switch late := at - m - t.delay.value(m); {
 	case t.frames == 0:
 	case f.Restarted, m < t.last.media-backJump:
 		m = t.jump(ticks, at)
@@ -162,20 +165,58 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 	case fresh && late < -earlyJump:
 		m = t.jump(ticks, at)
 	}
-	step := (at - t.last.arrival) - (m - t.last.media)
+	step := (at - t.steady.arrival) - (m - t.steady.media)
 	t.ticks = ticks
 	t.last = item{arrival: at, media: m}
+	if !f.Recovered {
+		t.steady = t.last
+	}
 	t.put(item{frame: f, arrival: at, media: m})
 
 	sure := f.CaptureTime != 0 && t.sample(captures, f.CaptureTime, ticks, at, at-m)
-	if f.CaptureTime != 0 && !sure && fresh && at-m-t.delay.value() < -earlyJump {
+	if f.CaptureTime != 0 && !sure && fresh && at-m-t.delay.value(m) < -earlyJump {
 		m = t.jump(ticks, at)
 		t.queue[len(t.queue)-1].media = m
 	}
-	t.decide(step, sure)
-	if fresh {
-		t.learn(at)
+	late := at - m - t.delay.value(m)
+	if t.frames == 0 {
+		late = 0
 	}
+	if t.decide(step, late, sure, f.Recovered); fresh && (!f.Recovered || t.frames == 0) {
+		t.learn(at, late-(t.last.media-m))
+	}
+}
+
+// stamp is when the first packet with a timestamp arrived.
+type stamp struct {
+	timestamp uint32
+	arrival   int64
+}
+
+// maxSeen bounds the packets that are noted while a track settles.
+const maxSeen = 64
+
+// Settling tells whether Seen is of use: until the first frame of the track has
+// its place.
+func (t *Track) Settling() bool { return !t.placed }
+
+// Seen notes that a packet, which was not sent again, has arrived. Its frame may
+// have to wait for other packets; when it came helps to place those before it.
+func (t *Track) Seen(timestamp uint32, arrival time.Duration) {
+	if n := len(t.seen); n < maxSeen && (n == 0 || t.seen[n-1].timestamp != timestamp) {
+		t.seen = append(t.seen, stamp{timestamp, clampTime(arrival)})
+	}
+}
+
+// settleSeen takes what was seen into account.
+func (t *Track) settleSeen() {
+	for _, s := range t.seen {
+		m := t.media(t.extend(s.timestamp, s.arrival))
+		if late := s.arrival - m - t.delay.value(m); t.frames > 0 && abs(late) < maxSeenLate {
+			t.delay.add(m, s.arrival-m, delaySpan)
+		}
+	}
+	t.seen = nil
 }
 
 // start begins the track with its first timestamp.
@@ -183,6 +224,7 @@ func (t *Track) start(timestamp uint32, arrival int64) {
 	t.started = true
 	t.ticks, t.origin = int64(timestamp), int64(timestamp)
 	t.last.arrival = arrival
+	t.steady.arrival = arrival
 	t.hold.begin(settling, arrival, 0, min(settleTime, t.clock.maxHold), t.clock.now)
 	if t.early.set {
 		t.early.set = false
@@ -191,23 +233,17 @@ func (t *Track) start(timestamp uint32, arrival int64) {
 	}
 }
 
-// learn notes the last frame's delay, once it is decided.
-func (t *Track) learn(arrival int64) {
+// learn notes the last frame's delay, once it is decided; late is how much more
+// it is than the least.
+func (t *Track) learn(arrival, late int64) {
 	if t.hold.state == doubting || t.hold.state == anchoring {
 		return
 	}
 	m := t.last.media
-	late := arrival - m - t.delay.value()
-	if t.frames == 0 {
-		late = 0
-	}
 	t.prevLate, t.prevMedia = t.lastLate, t.lastMedia
 	t.lastLate, t.lastMedia = max(late, 0), m
-	if t.lastLate < evenLimit {
-		t.meanLate += (t.lastLate - t.meanLate) / min(t.frames+1, lateMean)
-	}
-	t.delay.add(m, arrival-m, delaySpan, true)
-	t.recent.add(t.frames, arrival-m, recentSpan, false)
+	t.delay.add(m, arrival-m, delaySpan)
+	t.recent.add(t.frames, arrival-m, recentSpan)
 	t.frames++
 	switch {
 	case late < onTimeLimit:
@@ -216,7 +252,8 @@ func (t *Track) learn(arrival int64) {
 		t.late = arrival
 	}
 	if s, ok := t.source(m); ok && !t.lines[s].guessed {
-		t.clock.walls[s].observe(m+t.lines[s].value(m), arrival)
+		at := m + t.lines[s].value(m)
+		t.clock.walls[s].observe(at, arrival-at)
 	}
 }
 
@@ -239,24 +276,15 @@ func (t *Track) target(m int64) int64 {
 	s, ok := t.source(m)
 	if !ok {
 		t.from = sources
-		return t.arrivals()
+		return t.delay.value(m)
 	}
-	base := t.clock.walls[s].offset(t.clock.now)
+	line := t.lines[s].value(m)
+	base := t.clock.walls[s].offset(m + line)
 	if t.from == s {
 		t.offset += base - t.base
 	}
 	t.from, t.base = s, base
-	return t.lines[s].value(m) + base
-}
-
-// arrivals gives the same from the arrivals only. Audio counts from its usual
-// lateness, as a browser's reports do; of video, the least is nearest to the
-// capture.
-func (t *Track) arrivals() int64 {
-	if t.audio {
-		return t.delay.value() + t.meanLate
-	}
-	return t.delay.value()
+	return line + base
 }
 
 // Pop gives the next frame with its place, once it is decided. It returns
