@@ -253,6 +253,96 @@ func TestPeerRestartsICE(t *testing.T) {
 	})
 }
 
+// TestWeRestartICE: our own restart keeps the tracks too, of a connection that is
+// disconnected or has failed, whoever made the first offer.
+func TestWeRestartICE(t *testing.T) {
+	for name, tt := range map[string]struct {
+		outage time.Duration
+		ours   bool
+		state  peer.State
+	}{
+		"short, ours":   {9 * time.Second, true, peer.Disconnected},
+		"long, ours":    {45 * time.Second, true, peer.Failed},
+		"short, theirs": {9 * time.Second, false, peer.Disconnected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			netsim.Run(t, netsim.Config{Delay: 10 * time.Millisecond}, func(n *netsim.Net) {
+				t, w := n.T(), &witness{}
+				o := w.options()
+				trickled := map[string]bool{}
+				o.OnCandidate = func(m message.Candidate) {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					trickled[*m.UsernameFragment] = true
+				}
+				c := must[*peer.Conn](t)(newFactory(n, peer.Config{}).Connect(o))
+				p := n.Publisher(netsim.PublisherConfig{})
+				if tt.ours {
+					if err := c.Accept(p.Answer(must[message.Description](t)(c.Offer()))); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					p.Accept(must[message.Description](t)(c.Answer(p.Offer())))
+				}
+				p.Start()
+				time.Sleep(2 * time.Second)
+				n.SetDown(true)
+				time.Sleep(tt.outage)
+				if c.State() != tt.state {
+					t.Errorf("state is %v with the network down", c.State())
+				}
+				n.SetDown(false)
+				restart := must[message.Description](t)(c.Offer())
+				if _, err := c.Offer(); !errors.Is(err, peer.ErrPending) {
+					t.Errorf("a second restart: %v", err)
+				}
+				if _, err := c.Answer(restart); !errors.Is(err, peer.ErrPending) {
+					t.Errorf("an offer that crosses ours: %v", err)
+				}
+				answer := p.Answer(restart)
+				// Candidates that are faster than their answer are not lost.
+				for line := range strings.Lines(answer.SDP) {
+					if cand, ok := strings.CutPrefix(strings.TrimSpace(line), "a=candidate:"); ok {
+						_, after, _ := strings.Cut(answer.SDP, "a=ice-ufrag:")
+						ufrag := strings.Fields(after)[0]
+						if err := c.AddCandidate(message.Candidate{Candidate: "candidate:" + cand, UsernameFragment: &ufrag}); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				var bare []string
+				for line := range strings.Lines(answer.SDP) {
+					if !strings.HasPrefix(line, "a=candidate:") {
+						bare = append(bare, line)
+					}
+				}
+				answer.SDP = strings.Join(bare, "")
+				if !c.Continues(answer) {
+					t.Error("the answer is not told as this connection's")
+				}
+				if err := c.Accept(answer); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * time.Second)
+				before := w.count(w.track(media.Video))
+				time.Sleep(2 * time.Second)
+				p.Stop()
+				if c.State() != peer.Connected || len(w.started) != 2 || w.ended != 0 {
+					t.Errorf("state %v, %d tracks started, %d ended", c.State(), len(w.started), w.ended)
+				}
+				if after := w.count(w.track(media.Video)); after < before+100 {
+					t.Errorf("%d packets before, %d after", before, after)
+				}
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if len(trickled) != 2 || !trickled[strings.Fields(strings.SplitN(restart.SDP, "a=ice-ufrag:", 2)[1])[0]] {
+					t.Errorf("our candidates are of the generations %v", trickled)
+				}
+			})
+		})
+	}
+}
+
 // TestStatesAndMessages: the life of a connection, and text both ways.
 func TestStatesAndMessages(t *testing.T) {
 	netsim.Run(t, netsim.Config{}, func(n *netsim.Net) {

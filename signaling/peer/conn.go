@@ -41,12 +41,14 @@ type Conn struct {
 	states     []State // to be told to OnState
 	telling    bool    // a goroutine does it
 	remote     identity
-	ufrag      string // of our ICE candidates
-	described  bool   // the remote description is set
-	trickling  bool   // our candidates may be told
+	ufrags     []string // of the peer's ICE candidates, by its description
+	ufrag      string   // of ours
+	described  bool     // the remote description is set
+	pending    bool     // another one is to come, which begins ICE anew
+	trickling  bool     // our candidates may be told
 	candidates []message.Candidate
 	held       []message.Candidate // ours, until trickling
-	accepted   int                 // remote candidates taken
+	accepted   int                 // remote candidates taken since the last description
 
 	sections []*section
 	sources  map[uint32]*source
@@ -156,14 +158,20 @@ func (c *Conn) State() State {
 }
 
 // Offer makes an offer: to receive one audio and two video tracks, to send what is
-// published, and a data channel "messages". When descriptions have been exchanged before, it is an
-// offer to restart ICE.
+// published, and a data channel "messages". When descriptions have been exchanged
+// before, it is an offer to restart ICE: what way there was is gone then, nothing
+// comes before Accept has taken the answer, and there is no going back. So before
+// it has, another Offer gives an error that wraps ErrPending.
 func (c *Conn) Offer() (message.Description, error) {
 	c.negotiating.Lock()
 	defer c.negotiating.Unlock()
 	var restart *webrtc.OfferOptions
 	if c.pc.RemoteDescription() != nil {
+		if c.pc.SignalingState() != webrtc.SignalingStateStable {
+			return message.Description{}, c.or(ErrPending)
+		}
 		restart = &webrtc.OfferOptions{ICERestart: true}
+		c.expect()
 	} else if c.pc.LocalDescription() == nil {
 		if err := c.prepare(); err != nil {
 			return message.Description{}, fmt.Errorf("peer: preparing an offer: %w", err)
@@ -216,15 +224,26 @@ func (c *Conn) publishes() error {
 
 // Answer answers an offer: media is received, whatever of it can be, and data
 // channels are accepted. An offer for which Continues holds keeps all tracks
-// whose sources stay.
+// whose sources stay. While an offer of our own waits for its answer, the error
+// wraps ErrPending.
 func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 	c.negotiating.Lock()
 	defer c.negotiating.Unlock()
+	if c.pc.SignalingState() != webrtc.SignalingStateStable {
+		return message.Description{}, c.or(ErrPending)
+	}
+	if c.pc.RemoteDescription() != nil {
+		c.expect()
+	}
 	if err := c.publishes(); err != nil {
 		return message.Description{}, fmt.Errorf("peer: preparing an answer: %w", err)
 	}
 	d, err := c.set(offer, webrtc.SDPTypeOffer)
 	if err != nil {
+		c.mu.Lock()
+		c.pending = false
+		c.mu.Unlock()
+		c.resume()
 		return message.Description{}, err
 	}
 	if slices.ContainsFunc(d.MediaDescriptions, func(m *sdp.MediaDescription) bool {
@@ -248,7 +267,9 @@ func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 	return out, c.bind(d)
 }
 
-// Accept takes the answer to our offer.
+// Accept takes the answer to our offer. The answer to an offer to restart ICE
+// is one for which Continues holds; who has made a new connection of the offer
+// is not to be reached by this one.
 func (c *Conn) Accept(answer message.Description) error {
 	c.negotiating.Lock()
 	defer c.negotiating.Unlock()
@@ -277,11 +298,15 @@ func (c *Conn) set(desc message.Description, want webrtc.SDPType) (*sdp.SessionD
 		return nil, fmt.Errorf("%w: %w", ErrDescription, err)
 	}
 	c.mu.Lock()
-	c.remote, c.described = identify(d), true
+	c.remote, c.described, c.pending = identify(d), true, false
+	c.ufrags = ufrags(d)
 	waiting := c.candidates
-	c.candidates = nil
+	c.candidates, c.accepted = nil, 0
 	c.mu.Unlock()
 	for _, w := range waiting {
+		if u := fragment(w); u != "" && !slices.Contains(c.ufrags, u) {
+			continue // of a description that never came
+		}
 		if err := c.add(w); err != nil {
 			c.factory.log.Debug("candidate", "participant", c.opts.Participant, "err", err)
 		}
@@ -314,14 +339,7 @@ func (c *Conn) publish(d webrtc.SessionDescription) (message.Description, error)
 	if local == nil {
 		return message.Description{}, ErrClosed
 	}
-	c.mu.Lock()
-	c.trickling = true
-	held := c.held
-	c.held = nil
-	c.mu.Unlock()
-	for _, h := range held {
-		c.opts.OnCandidate(h)
-	}
+	c.resume()
 	return message.Description{Type: local.Type.String(), SDP: local.SDP}, nil
 }
 
@@ -353,86 +371,6 @@ func (c *Conn) bind(remote *sdp.SessionDescription) error {
 	}
 	c.apply(sections(local, remote), time.Now())
 	return nil
-}
-
-// Continues tells whether an offer comes from the peer connection that this one
-// is connected to, so that Answer can take it, as an ICE restart or a changed
-// set of tracks. Any other offer needs a new Conn.
-func (c *Conn) Continues(offer message.Description) bool {
-	d, err := parse(offer.SDP)
-	if err != nil {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.described && !c.closed && c.state != Closed && identify(d) == c.remote
-}
-
-// AddCandidate takes a candidate of the peer's; before the remote description
-// is set, it is kept until then. The empty candidate, which ends the
-// candidates, does nothing. A bad one gives an error that wraps ErrCandidate
-// and does no harm.
-func (c *Conn) AddCandidate(cand message.Candidate) error {
-	if strings.TrimPrefix(cand.Candidate, "candidate:") == "" {
-		return nil
-	}
-	if len(cand.Candidate) > 4096 {
-		return fmt.Errorf("%w: %w: %d bytes", ErrCandidate, ErrLimit, len(cand.Candidate))
-	}
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return ErrClosed
-	}
-	if c.accepted >= MaxCandidates {
-		c.mu.Unlock()
-		return fmt.Errorf("%w: %w: more than %d", ErrCandidate, ErrLimit, MaxCandidates)
-	}
-	c.accepted++
-	if !c.described {
-		c.candidates = append(c.candidates, cand)
-		c.mu.Unlock()
-		return nil
-	}
-	c.mu.Unlock()
-	return c.add(cand)
-}
-
-func (c *Conn) add(cand message.Candidate) error {
-	err := c.pc.AddICECandidate(webrtc.ICECandidateInit{
-		Candidate: cand.Candidate, SDPMid: cand.SDPMid, SDPMLineIndex: cand.SDPMLineIndex,
-		UsernameFragment: cand.UsernameFragment,
-	})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCandidate, c.or(err))
-	}
-	return nil
-}
-
-// trickle tells one of our candidates.
-func (c *Conn) trickle(cand *webrtc.ICECandidate) {
-	if cand == nil || c.opts.OnCandidate == nil {
-		return
-	}
-	j := cand.ToJSON()
-	out := message.Candidate{
-		Candidate: j.Candidate, SDPMid: j.SDPMid, SDPMLineIndex: j.SDPMLineIndex, UsernameFragment: j.UsernameFragment,
-	}
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return
-	}
-	if ufrag := c.ufrag; out.UsernameFragment == nil && ufrag != "" {
-		out.UsernameFragment = &ufrag
-	}
-	if !c.trickling {
-		c.held = append(c.held, out)
-		c.mu.Unlock()
-		return
-	}
-	c.mu.Unlock()
-	c.opts.OnCandidate(out)
 }
 
 // fail gives the connection up because the peer broke a limit. It is called

@@ -35,8 +35,8 @@ const (
 	MaxDescription = 256 << 10
 	// MaxSections is how many m-lines a description may have.
 	MaxSections = 64
-	// MaxCandidates is how many remote candidates a connection takes, those
-	// that wait for the remote description included.
+	// MaxCandidates is how many remote candidates a connection takes with each
+	// remote description, those that wait for it included.
 	MaxCandidates = 256
 	// MaxTracks is how many tracks a connection may have at a time. Packets of
 	// more are dropped.
@@ -95,6 +95,9 @@ var (
 	ErrDescription = errors.New("peer: bad session description")
 	// ErrCandidate: the peer's ICE candidate can't be used.
 	ErrCandidate = errors.New("peer: bad ICE candidate")
+	// ErrPending: our offer waits for its answer, and nothing else is possible
+	// before that.
+	ErrPending = errors.New("peer: an offer waits for its answer")
 	// ErrLimit: the peer asked for more than one of the limits above.
 	ErrLimit = errors.New("peer: limit exceeded")
 	// ErrChannel: there is no data channel with that label.
@@ -161,7 +164,7 @@ const (
 	// by itself.
 	Disconnected
 	// Failed: it has not come back, or the peer broke a limit. An offer by
-	// the peer may restart ICE; else a new connection is needed.
+	// either side may restart ICE; else a new connection is needed.
 	Failed
 	// Closed: Close was called, or the peer has closed.
 	Closed
