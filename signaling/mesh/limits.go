@@ -50,13 +50,27 @@ const (
 	// ConnectTimeout is how long a connection may take from the answer until
 	// media can flow.
 	ConnectTimeout = 30 * time.Second
+	// RestartAfter is how long ICE may call a connection disconnected before we
+	// restart it, when we made its offer; otherwise the restart is theirs, and we
+	// do it only after TheirRestartAfter.
+	RestartAfter      = 3 * time.Second
+	TheirRestartAfter = 8 * time.Second
+	// RestartTimeout is how long a peer may take to answer our offer to restart
+	// ICE before it gets one of a new connection.
+	RestartTimeout = 10 * time.Second
 	// DisconnectTimeout is how long a connection may be without a sign of life,
-	// after ICE has called it disconnected, before it counts as failed.
+	// after ICE has called it disconnected and while the server is gone, before
+	// it counts as lost. It is still restarted when the server is back.
 	DisconnectTimeout = 15 * time.Second
 	// LingerTime is how long a connection must have been without media, after
 	// its participant has left the room, to be closed. One that still delivers
 	// media is kept, since only their socket may have died.
 	LingerTime = 2 * time.Second
+	// MissingTime is LingerTime for a participant who has not left, but was not
+	// there when we came back to a room that we had lost, while ICE calls the
+	// connection with them connected: the server has gone from them too, and
+	// they come back in their own time.
+	MissingTime = 30 * time.Second
 	// OfferBackoff is how long we wait before we offer anew to a peer whose
 	// connection has failed; it doubles with each attempt.
 	OfferBackoff = 1 * time.Second

@@ -111,15 +111,9 @@ func TestMediaOutlivesOurSocket(t *testing.T) {
 	r.cut()
 	for { // until we are back
 		packets(t, r, track, 10)
-		self := make(chan string, 1)
-		r.inbox.put(func(time.Time) {
-			if r.roster.up {
-				self <- r.roster.self
-			} else {
-				self <- ""
-			}
-		})
-		if id := <-self; id == "rec-2" {
+		back := make(chan bool, 1)
+		r.inbox.put(func(time.Time) { back <- r.roster.up && r.roster.stays == 1 && r.roster.self == "rec" })
+		if <-back {
 			break
 		}
 	}

@@ -14,6 +14,12 @@ type participant struct {
 	id      string
 	present bool
 	goneAt  time.Time // since when not present
+	// missing is set when they were not there when we came back, rather than
+	// that the server said they had left: they may be on their way as well.
+	missing bool
+	// rebuilds is set when they answer an offer to restart ICE with another
+	// connection than the one it was for.
+	rebuilds bool
 	// links are the connections with them, oldest first: at most one that
 	// works, one that we have offered and one that they have. The first of the
 	// new ones to connect ends the others, so that nothing that works is given
@@ -55,6 +61,7 @@ type link struct {
 	number int
 	owner  *participant
 	self   string // our id when it was made
+	stay   int    // our stay in the room in which it was made
 	state  linkState
 	ours   bool      // we made the offer
 	busy   bool      // a description of ours is being made
@@ -62,28 +69,41 @@ type link struct {
 	asked  bool      // our offer has no answer yet
 	worked bool      // it has been connected
 	since  time.Time // when it was first connected
+	// restartAt is when we restart ICE, or offer anew to those who know no
+	// restart; zero: not. restarting is set from then until it works again.
+	restartAt  time.Time
+	restarting bool
+	dead       bool // no sign of life for long, and nothing to be done about it now
 	// gathered are our candidates until the description is sent that they
 	// belong to.
 	gathered []message.Candidate
-	// expires is when it is given up: before it has worked, or while it is
-	// disconnected. Zero: it is not.
+	// expires is when it is given up: before it has worked, or while it does
+	// not any more. Zero: it is not.
 	expires time.Time
 }
 
 // here is called at each sign that the participant is in the room.
-func (p *participant) here() { p.present, p.goneAt = true, time.Time{} }
+func (p *participant) here() { p.present, p.missing, p.goneAt = true, false, time.Time{} }
 
-// working tells whether media can come from the participant.
-func (p *participant) working() bool {
-	return slices.ContainsFunc(p.links, func(l *link) bool { return l.worked })
+// working tells whether media can come by the link, now or again soon.
+func (l *link) working() bool { return l.worked && !l.dead && l.state != failed }
+
+// free tells whether an offer of ours would be the only one under way, and
+// would end nothing that works.
+func (p *participant) free() bool {
+	return p.present && !slices.ContainsFunc(p.links, func(l *link) bool { return !l.worked || l.state == connected })
 }
 
 // lingersUntil is when a link of a participant who has left is closed, if no
-// more media comes.
+// more media comes. Who is merely missing may send nothing for a while, as long
+// as the connection lives.
 func (p *participant) lingersUntil(l *link) time.Time {
 	since := p.goneAt
 	if h := l.conn.heard(); h.After(since) {
 		since = h
+	}
+	if p.missing && l.state == connected {
+		return since.Add(MissingTime)
 	}
 	return since.Add(LingerTime)
 }
@@ -97,6 +117,11 @@ func (p *participant) deadline(up bool) time.Time {
 		}
 	}
 	if up {
+		for _, l := range p.links {
+			if p.present {
+				d.add(l.restartAt)
+			}
+		}
 		d.add(p.retryAt)
 		if p.held != nil {
 			d.add(p.heldUntil)
@@ -110,7 +135,15 @@ func (r *roster) dueFor(p *participant, now time.Time) {
 		switch {
 		case !p.present && !now.Before(p.lingersUntil(l)):
 			r.drop(l, "participant left", now)
+		case r.up && p.present && !l.restartAt.IsZero() && !now.Before(l.restartAt):
+			r.restart(l, now)
 		case l.expires.IsZero() || now.Before(l.expires):
+		case l.worked && !r.up:
+			// Nothing can be done about it before we are back.
+			l.dead, l.expires = true, time.Time{}
+		case l.restarting && (l.asked || l.busy):
+			r.complain("peer does not answer our offer to restart ICE", "participant", p.id, "connection", l.number)
+			r.rebuild(l, now)
 		case l.asked:
 			r.complain("peer does not answer our offer", "participant", p.id, "after", AnswerTimeout)
 			r.drop(l, "no answer", now)
@@ -139,7 +172,7 @@ func (r *roster) newLink(p *participant, ours bool, now time.Time) *link {
 		r.complain("cannot make a connection", "participant", p.id, "error", err)
 		return nil
 	}
-	l := &link{conn: c, number: r.numbers, owner: p, self: r.self, ours: ours, expires: now.Add(ConnectTimeout)}
+	l := &link{conn: c, number: r.numbers, owner: p, self: r.self, stay: r.stays, ours: ours, expires: now.Add(ConnectTimeout)}
 	p.links = append(p.links, l)
 	r.links[l.number] = l
 	return l
@@ -148,7 +181,7 @@ func (r *roster) newLink(p *participant, ours bool, now time.Time) *link {
 // propose makes an offer to p, unless a connection works or is being made.
 func (r *roster) propose(p *participant, now time.Time) {
 	p.retryAt = time.Time{}
-	if len(p.links) > 0 || !p.present || p.offers >= MaxOffers {
+	if !p.free() || p.offers >= MaxOffers {
 		return
 	}
 	p.offers++
@@ -164,7 +197,7 @@ func (r *roster) propose(p *participant, now time.Time) {
 
 // retry plans another offer to p.
 func (r *roster) retry(p *participant, now time.Time) {
-	if len(p.links) > 0 || !p.present {
+	if !p.free() {
 		return
 	}
 	if p.offers >= MaxOffers {
@@ -178,8 +211,12 @@ func (r *roster) retry(p *participant, now time.Time) {
 func (r *roster) offered(p *participant, offer message.Description, now time.Time) {
 	p.held, p.retryAt = nil, time.Time{}
 	i := slices.IndexFunc(p.links, func(l *link) bool { return l.conn.Continues(offer) })
-	if i >= 0 && !p.links[i].busy {
-		r.reply(p.links[i], offer)
+	if i >= 0 && !p.links[i].busy && !p.links[i].asked {
+		l := p.links[i]
+		if l.restartAt = (time.Time{}); l.state != connected {
+			l.dead, l.expires = false, now.Add(ConnectTimeout)
+		}
+		r.reply(l, offer)
 		return
 	}
 	if next := p.offeredAt.Add(OfferGap); i >= 0 || now.Before(next) {
@@ -217,6 +254,10 @@ func (r *roster) described(number int, d message.Description, err error, now tim
 	p := l.owner
 	l.busy = false
 	switch {
+	case err != nil && l.restarting:
+		r.complain("cannot offer to restart ICE", "participant", p.id, "connection", number, "error", printable(err))
+		r.rebuild(l, now)
+		return
 	case err != nil && l.worked:
 		// It goes on as it was.
 		l.gathered = nil
@@ -231,6 +272,9 @@ func (r *roster) described(number int, d message.Description, err error, now tim
 		r.complain("offer refused", "participant", p.id, "error", printable(err))
 		r.drop(l, "offer refused", now)
 		return
+	case l.restarting:
+		l.asked, l.expires = true, now.Add(RestartTimeout)
+		r.send(message.Message{Type: message.Offer, Target: p.id, Offer: &d})
 	case l.ours && !l.said:
 		l.asked, l.expires = true, now.Add(AnswerTimeout)
 		r.send(message.Message{Type: message.Offer, Target: p.id, Offer: &d})
@@ -267,16 +311,30 @@ func (r *roster) answered(p *participant, answer message.Description, now time.T
 		return
 	}
 	l := p.links[i]
+	if l.restarting && !l.conn.Continues(answer) {
+		// Clients in the field make a new connection of each offer. This one
+		// can't take over what we have here, so they get one of ours.
+		r.log.Info("participant knows no ICE restart; offering anew", "participant", p.id, "connection", l.number)
+		p.rebuilds = true
+		r.rebuild(l, now)
+		return
+	}
 	l.asked, l.expires = false, now.Add(ConnectTimeout)
 	r.accept(l.conn, l.number, answer)
 }
 
 // accepted is called when a connection has taken its peer's answer, or not.
 func (r *roster) accepted(number int, err error, now time.Time) {
-	if l := r.links[number]; l != nil && err != nil {
-		r.complain("answer refused", "participant", l.owner.id, "connection", number, "error", printable(err))
-		r.drop(l, "answer refused", now)
+	l := r.links[number]
+	if l == nil || err == nil {
+		return
 	}
+	r.complain("answer refused", "participant", l.owner.id, "connection", number, "error", printable(err))
+	if l.restarting {
+		r.rebuild(l, now)
+		return
+	}
+	r.drop(l, "answer refused", now)
 }
 
 // candidate is called when somebody, of the roster or not, has sent one.
@@ -306,46 +364,6 @@ func (r *roster) gathered(number int, c message.Candidate) {
 		r.send(message.Message{Type: message.ICECandidate, Target: l.owner.id, Candidate: &c})
 	case len(l.gathered) < maxGathered:
 		l.gathered = append(l.gathered, c)
-	}
-}
-
-// changed is called when a connection's state has.
-func (r *roster) changed(number int, s linkState, now time.Time) {
-	l := r.links[number]
-	if l == nil || l.state == s {
-		return
-	}
-	p := l.owner
-	l.state = s
-	r.log.Debug("connection changed", "participant", p.id, "connection", number, "state", s)
-	switch s {
-	case connected:
-		l.expires = time.Time{}
-		if l.worked {
-			return
-		}
-		l.worked, l.since = true, now
-		r.log.Info("connected with participant", "participant", p.id, "connection", number)
-		for _, old := range slices.Clone(p.links) {
-			if old != l {
-				r.drop(old, "replaced", now)
-			}
-		}
-	case disconnected:
-		if l.worked {
-			l.expires = now.Add(DisconnectTimeout)
-		}
-	case failed:
-		r.log.Warn("connection failed", "participant", p.id, "connection", number)
-		r.drop(l, "failed", now)
-		r.retry(p, now)
-	case closed:
-		// Who hangs up has a reason. But who knew us under an earlier id saw
-		// that one leave, and waits for an offer from the newcomer.
-		r.drop(l, "closed by participant", now)
-		if l.self != r.self {
-			r.retry(p, now)
-		}
 	}
 }
 

@@ -232,6 +232,7 @@ func (r *Room) arrive(w *welcome, now time.Time) {
 			})
 		})
 	r.socket = s
+	r.roster.keepID = w.keepID
 	if r.roster.lostAt.IsZero() {
 		r.roster.joined(w.peers, now)
 	} else {

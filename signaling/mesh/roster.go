@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -65,6 +66,8 @@ type roster struct {
 	first, self string // our first id and our id now
 	stem        string // what the ids after the first begin with
 	joins       int    // how many ids we have used
+	stays       int    // how often we have come back
+	keepID      bool   // the server lets us come back under our id
 
 	participants map[string]*participant
 	links        map[int]*link
@@ -158,6 +161,7 @@ func (r *roster) find(id string) *participant {
 // and who wait for our offers.
 func (r *roster) joined(peers []string, now time.Time) {
 	r.up, r.attempts = true, 0
+	again := !r.lostAt.IsZero()
 	listed := make(map[string]bool, min(len(peers), r.maxPeers))
 	for _, id := range peers {
 		p := r.find(id)
@@ -166,24 +170,31 @@ func (r *roster) joined(peers []string, now time.Time) {
 		}
 		listed[id] = true
 		p.here()
-		if p.working() {
-			continue
-		}
-		// What was under way was addressed to the one we were before.
 		for _, l := range slices.Clone(p.links) {
-			r.drop(l, "superseded", now)
+			switch {
+			case !l.worked || l.asked:
+				// What was under way is lost, or was addressed to the one we
+				// were before.
+				r.drop(l, "superseded", now)
+			case l.state != connected:
+				l.restartAt = now
+			}
 		}
 		p.offers = 0
-		r.propose(p, now)
+		if len(p.links) == 0 {
+			r.propose(p, now)
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.participants)) {
-		if p := r.participants[id]; !listed[id] {
+		if p := r.participants[id]; !listed[id] && p.present {
+			p.missing = again
 			r.gone(p, now)
 		}
 	}
 }
 
 func (r *roster) rejoined(peers []string, now time.Time) {
+	r.stays++
 	r.log.Info("joined the room again", "as", r.self, "after", now.Sub(r.lostAt).Round(time.Millisecond))
 	r.joined(peers, now)
 }
@@ -202,6 +213,17 @@ func (r *roster) socketLost(err error, now time.Time) {
 	r.up, r.lostAt, r.lastErr = false, now, err
 	r.redialAt = now.Add(r.backoff())
 	r.attempts++
+	if errors.Is(err, errReplaced) {
+		r.rename()
+	}
+}
+
+// hurry tries to join again at once, if we are not in the room: our addresses
+// have changed.
+func (r *roster) hurry(now time.Time) {
+	if !r.up && !r.redialAt.IsZero() {
+		r.redialAt = now
+	}
 }
 
 func (r *roster) backoff() time.Duration {
@@ -308,22 +330,28 @@ func (r *roster) due(now time.Time) error {
 		return fmt.Errorf("%w and was not restored within %v: %w", signaling.ErrLost, r.giveUp, r.lastErr)
 	}
 	if !r.redialAt.IsZero() && !now.Before(r.redialAt) {
-		// A server may forget the newer of two sockets with one id when the
-		// older one closes, so we are somebody new each time.
 		r.redialAt = time.Time{}
-		for taken := true; taken; _, taken = r.participants[r.self] {
-			r.joins++
-			r.self = fmt.Sprintf("%s-%d", r.stem, r.joins)
+		if !r.keepID {
+			r.rename()
 		}
 		r.dial(r.self)
 	}
 	return nil
 }
 
+// rename gives us a fresh id. A server may forget the newer of two sockets with
+// one id when the older one closes.
+func (r *roster) rename() {
+	for taken := true; taken; _, taken = r.participants[r.self] {
+		r.joins++
+		r.self = fmt.Sprintf("%s-%d", r.stem, r.joins)
+	}
+}
+
 // working tells whether media can come from anybody.
 func (r *roster) working() bool {
 	for _, l := range r.links {
-		if l.worked {
+		if l.working() {
 			return true
 		}
 	}

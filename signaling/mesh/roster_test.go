@@ -293,41 +293,6 @@ func TestComingBackWhileHangingUpIsNotLeaving(t *testing.T) {
 	s.want()
 }
 
-func TestFailedConnectionIsOfferedAnewABoundedNumberOfTimes(t *testing.T) {
-	s := with(t, "a")
-	s.after(SteadyTime)
-	s.state(1, failed)
-	s.hungUp(1)
-	s.want("hang up 1")
-	for n := 2; n < 2+MaxOffers; n++ {
-		s.after(OfferBackoff << MaxOffers)
-		s.described(n, "O")
-		s.answerFrom("a", "A")
-		s.state(n, connected) // for a moment
-		s.state(n, failed)
-		s.hungUp(n)
-		s.want(fmt.Sprintf("connect %d a", n), fmt.Sprint("offer ", n), "send a offer O", fmt.Sprintf("accept %d A", n), fmt.Sprint("hang up ", n))
-	}
-	s.after(time.Hour)
-	s.want()
-	s.offerFrom("a", "O")
-	s.want("connect 6 a", "answer 6 O")
-}
-
-func TestDisconnectedConnectionMayComeBack(t *testing.T) {
-	s := with(t, "a")
-	s.state(1, disconnected)
-	s.after(DisconnectTimeout - 1)
-	s.state(1, connected)
-	s.after(time.Hour)
-	s.want()
-	s.state(1, disconnected)
-	s.after(DisconnectTimeout)
-	s.want("hang up 1")
-	s.after(OfferBackoff)
-	s.want("connect 2 a", "offer 2")
-}
-
 func TestWhoHangsUpIsNotCalledAgain(t *testing.T) {
 	s := with(t, "a")
 	s.state(1, closed)

@@ -38,7 +38,18 @@ type welcome struct {
 	below net.Conn // what conn runs on; nil when the HTTP client does not tell
 	peers []string
 	early []message.Message // what came before room_peers
+	// keepID is set when the server lets us join again under the same id while
+	// our old socket may be open.
+	keepID bool
 }
+
+// rejoinHeader is how a server that lets a peer join again under its id says so
+// when it accepts a WebSocket.
+const rejoinHeader = "Roomtape-Rejoin"
+
+// statusReplaced is how such a server closes the older one of two sockets with
+// one id.
+const statusReplaced websocket.StatusCode = 4001
 
 // join dials, joins as id and waits for room_peers. Its errors are one line
 // each, with the server's words quoted and bounded.
@@ -52,7 +63,7 @@ func (d *dialer) join(ctx context.Context, id string) (*welcome, error) {
 		return nil, fmt.Errorf("dial %s: %w", d.shown, dialReason(resp, err))
 	}
 	conn.SetReadLimit(-1) // readMessage has its own, that the socket survives
-	w.conn = conn
+	w.conn, w.keepID = conn, resp.Header.Get(rejoinHeader) == "same-id"
 	if err := w.join(ctx, d.room, id); err != nil {
 		_ = conn.CloseNow() // the reason is known
 		return nil, fmt.Errorf("%s: %w", d.shown, err)
@@ -156,6 +167,8 @@ func cause(err error) error {
 func socketReason(ctx context.Context, err error) error {
 	var c websocket.CloseError
 	switch {
+	case errors.As(err, &c) && c.Code == statusReplaced:
+		return errReplaced
 	case errors.As(err, &c):
 		return fmt.Errorf("the server closed the connection with %d %s", c.Code, quote(c.Reason))
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
@@ -167,6 +180,9 @@ func socketReason(ctx context.Context, err error) error {
 }
 
 var errSilent = errors.New("the server closed the connection without a word")
+
+// errReplaced ends a socket after another has joined under our id.
+var errReplaced = errors.New("somebody has joined under our id")
 
 // quote makes a stranger's words one printable line of bounded length.
 func quote(s string) string { return strconv.QuoteToGraphic(clip(s)) }

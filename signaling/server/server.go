@@ -21,6 +21,11 @@ import (
 // under its id (RFC 6455 §7.4.2, private use).
 const StatusReplaced websocket.StatusCode = 4001
 
+// RejoinHeader is set to "same-id" when the server accepts a WebSocket: whose
+// socket has died may join again under its id at once, whether or not the
+// server has noticed. The protocol does not say that, and not all servers do.
+const RejoinHeader = "Roomtape-Rejoin"
+
 // MaxID is the length of the longest peer or room id, in bytes.
 const MaxID = 128
 
@@ -190,6 +195,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.dismiss(so)
 
+	w.Header().Set(RejoinHeader, "same-id")
 	h := &hijacked{ResponseWriter: w}
 	conn, err := websocket.Accept(h, r, &websocket.AcceptOptions{OriginPatterns: s.cfg.Origins})
 	if err != nil {
