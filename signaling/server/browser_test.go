@@ -250,6 +250,75 @@ func TestPageComesBackWhenItsServerDoes(t *testing.T) {
 	ts.Close()
 }
 
+// TestMediaOutlivesTheServer restarts the server under two pages: both come back,
+// and the connections between them stay, with everything that they carry.
+func TestMediaOutlivesTheServer(t *testing.T) {
+	rooms := server.New(server.Config{})
+	ts := httptest.NewServer(rooms)
+	addr := ts.Listener.Addr().String()
+	h := &house{t: t, url: ts.URL, b: browser.Start(t)}
+	alice, bob := h.open("r", "alice", "pattern"), h.open("r", "bob", "pattern")
+	sees(t, alice, "bob")
+	sees(t, bob, "alice")
+	for _, p := range []*browser.Page{alice, bob} {
+		p.Eval(`globalThis.kept = roomtape.peers[0].connection;
+			globalThis.lost = async () => (await inbound(roomtape.peers[0].id, 'video')).packetsLost ?? 0; true`, nil)
+	}
+	for range 2 {
+		if err := rooms.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ts.Close()
+		for _, p := range []*browser.Page{alice, bob} {
+			p.Wait(`roomtape.state === 'reconnecting'`)
+		}
+		sees(t, alice, "bob") // while there is no server at all
+		sees(t, bob, "alice")
+		rooms = server.New(server.Config{})
+		ts = httptest.NewUnstartedServer(rooms)
+		if err := listen(ts, addr); err != nil {
+			t.Fatal(err)
+		}
+		ts.Start()
+		for _, p := range []*browser.Page{alice, bob} {
+			p.Wait(`roomtape.state === 'joined'`)
+		}
+		sees(t, alice, "bob")
+		sees(t, bob, "alice")
+	}
+	for name, p := range map[string]*browser.Page{"alice": alice, "bob": bob} {
+		var same bool
+		var lost, peers int
+		p.Eval(`roomtape.peers[0].connection === kept`, &same)
+		p.Eval(`lost()`, &lost)
+		p.Eval(`roomtape.peers.length`, &peers)
+		if !same || lost > 0 || peers != 1 {
+			t.Errorf("%s: same connection %v, %d packets lost, %d peers", name, same, lost, peers)
+		}
+	}
+
+	// Who came back later has to make another connection when this one ends.
+	for _, p := range []*browser.Page{alice, bob} {
+		p.Eval(`kept.close()`, nil)
+	}
+	if err := rooms.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ts.Close()
+	rooms = server.New(server.Config{})
+	ts = httptest.NewUnstartedServer(rooms)
+	if err := listen(ts, addr); err != nil {
+		t.Fatal(err)
+	}
+	ts.Start()
+	t.Cleanup(func() { _ = rooms.Shutdown(context.Background()); ts.Close() })
+	for _, p := range []*browser.Page{alice, bob} {
+		p.Wait(`roomtape.state === 'joined'`)
+	}
+	sees(t, alice, "bob")
+	sees(t, bob, "alice")
+}
+
 func TestRefusalIsShownAtTheDoor(t *testing.T) {
 	rooms := server.New(server.Config{MaxPeers: 1})
 	ts := httptest.NewServer(rooms)

@@ -7,12 +7,14 @@ const MAX_TEXT = 64 * 1024;
 const RESTART_AFTER = 3000; // ms of being disconnected
 
 // Peer dispatches 'change' when its tracks or its state change, 'text' with the
-// detail of a data channel message, and 'over' when the other side has closed.
+// detail of a data channel message, 'over' when the other side has closed, and
+// 'renewed' when it has answered a restart with a connection of its own.
 export class Peer extends EventTarget {
   tracks = [];
   connection = new RTCPeerConnection();
 
   #signal; // sends a message to this peer by way of the server
+  #reachable; // tells whether the server is there to do so
   #media;
   #offerer = false;
   #senders = {};
@@ -24,11 +26,12 @@ export class Peer extends EventTarget {
   #restart = 0;
   #closed = false;
 
-  constructor(id, media, signal) {
+  constructor(id, media, signal, reachable) {
     super();
     this.id = id;
     this.#media = media;
     this.#signal = signal;
+    this.#reachable = reachable;
     const pc = this.connection;
     this.#adopt(pc.createDataChannel(CHANNEL));
     pc.ondatachannel = ({channel}) => this.#adopt(channel);
@@ -44,6 +47,8 @@ export class Peer extends EventTarget {
 
   get state() { return this.connection.connectionState; }
   get open() { return this.#channels.some((c) => c.readyState === 'open'); }
+  get works() { return this.state === 'connected' && this.open; }
+  get met() { return this.connection.currentRemoteDescription !== null; }
 
   // offer is how the one who comes later begins.
   offer() {
@@ -57,6 +62,12 @@ export class Peer extends EventTarget {
       this.#senders[kind] = transceiver.sender;
     }
     return this.#do(() => this.#sendOffer());
+  }
+
+  // restart begins ICE anew. From then on we are the one who does that.
+  restart() {
+    this.#offerer = true;
+    return this.#do(() => this.#sendOffer({iceRestart: true}));
   }
 
   // takes tells whether an offer goes on where this connection is, rather than
@@ -80,6 +91,11 @@ export class Peer extends EventTarget {
   receiveAnswer(answer) {
     return this.#do(async () => {
       if (this.connection.signalingState !== 'have-local-offer') return;
+      const current = this.connection.currentRemoteDescription;
+      if (current && origin(current.sdp) !== origin(answer?.sdp)) {
+        this.dispatchEvent(new Event('renewed'));
+        return;
+      }
       await this.connection.setRemoteDescription(answer);
       await this.#addEarly();
     });
@@ -190,13 +206,14 @@ export class Peer extends EventTarget {
     };
   }
 
-  // Only the one who offered restarts, so that the two never cross.
+  // Only the one who offered restarts, so that the two never cross. Without the
+  // server it waits until the room is joined again.
   #stateChanged() {
     clearTimeout(this.#restart);
     const {connectionState} = this.connection;
     if (this.#offerer && (connectionState === 'disconnected' || connectionState === 'failed')) {
       const wait = connectionState === 'failed' ? 0 : RESTART_AFTER;
-      this.#restart = setTimeout(() => this.#do(() => this.#sendOffer({iceRestart: true})), wait);
+      this.#restart = setTimeout(() => { if (this.#reachable()) this.restart(); }, wait);
     }
     this.#changed();
   }

@@ -5,7 +5,7 @@ import {Peer} from './peer.js';
 const REPLACED = 4001; // another socket has joined under our id
 const FIRST_WAIT = 500; // ms before the first attempt to come back
 const LONGEST_WAIT = 15000;
-const LINGER = 8000; // ms that working media outlives its owner's socket
+const LINGER = 8000; // ms between looks at media that outlives its owner's socket
 
 // Room dispatches
 //   state   when state or problem has changed
@@ -24,6 +24,7 @@ export class Room extends EventTarget {
   #attempt = 0;
   #timer = 0;
   #lingering = new Map(); // id → timer
+  #kept = new Set(); // ids whose connection we have kept when we came back: it is on us to make another
 
   constructor({url, room, id, media}) {
     super();
@@ -137,12 +138,26 @@ export class Room extends EventTarget {
     }
   }
 
-  // enter is called each time the server lets us in: the newcomer offers.
+  // enter is called each time the server lets us in: the newcomer offers. When
+  // we come back, what works is kept, and what does not is mended. Who is not
+  // there may be on their way as well.
   #enter(ids) {
     this.#attempt = 0;
-    for (const id of [...this.peers.keys()]) if (!ids.includes(id)) this.#remove(id);
+    this.#kept.clear();
     this.#become('joined');
-    for (const id of ids) if (id !== this.id) this.#meet(id).offer();
+    for (const id of [...this.peers.keys()]) if (!ids.includes(id)) this.#left(id);
+    for (const id of ids) {
+      if (id === this.id) continue;
+      clearTimeout(this.#lingering.get(id));
+      this.#lingering.delete(id);
+      const peer = this.peers.get(id);
+      if (!peer?.met || peer.state === 'closed') {
+        this.#meet(id).offer();
+        continue;
+      }
+      this.#kept.add(id);
+      if (!peer.works) peer.restart();
+    }
   }
 
   // came: their offer will follow. A connection that still works is kept until
@@ -150,33 +165,45 @@ export class Room extends EventTarget {
   #came(id) {
     if (typeof id !== 'string' || id === this.id) return;
     clearTimeout(this.#lingering.get(id));
+    this.#lingering.delete(id);
     if (!this.peers.has(id)) this.peers.set(id, null);
     this.#tell('peer', id);
   }
 
-  // left: the socket has closed. When the connection to them still works, they
-  // may have lost nothing but that, and are coming back.
+  // left: the socket has closed. As long as the connection to them works, they
+  // may have lost nothing but that.
   #left(id) {
     if (!this.peers.get(id)?.open) {
       this.#remove(id);
       return;
     }
+    this.#kept.delete(id);
     clearTimeout(this.#lingering.get(id));
-    this.#lingering.set(id, setTimeout(() => this.#remove(id), LINGER));
+    const look = () => {
+      if (this.peers.get(id)?.works) this.#lingering.set(id, setTimeout(look, LINGER));
+      else this.#remove(id);
+    };
+    this.#lingering.set(id, setTimeout(look, LINGER));
   }
 
   // meet makes a new connection in place of any there was.
   #meet(id) {
     clearTimeout(this.#lingering.get(id));
     this.#lingering.delete(id);
+    this.#kept.delete(id);
     this.peers.get(id)?.close();
-    const peer = new Peer(id, this.#media, (message) => this.#send({...message, target: id}));
+    const peer = new Peer(id, this.#media, (message) => this.#send({...message, target: id}), () => this.state === 'joined');
     this.peers.set(id, peer);
     const current = () => this.peers.get(id) === peer;
     peer.addEventListener('change', () => { if (current()) this.#tell('peer', id); });
     peer.addEventListener('open', () => { if (current()) this.#tell('open', id); });
     peer.addEventListener('text', ({detail}) => { if (current()) this.#tell('text', id, detail); });
-    peer.addEventListener('over', () => { if (current() && this.#lingering.has(id)) this.#remove(id); });
+    peer.addEventListener('over', () => {
+      if (!current()) return;
+      if (this.#lingering.has(id)) this.#remove(id);
+      else if (this.#kept.has(id)) this.#meet(id).offer();
+    });
+    peer.addEventListener('renewed', () => { if (current()) this.#meet(id).offer(); });
     this.#tell('peer', id);
     return peer;
   }
@@ -184,6 +211,7 @@ export class Room extends EventTarget {
   #remove(id) {
     clearTimeout(this.#lingering.get(id));
     this.#lingering.delete(id);
+    this.#kept.delete(id);
     if (!this.peers.has(id)) return;
     this.peers.get(id)?.close();
     this.peers.delete(id);
