@@ -232,11 +232,11 @@ func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 	if c.pc.SignalingState() != webrtc.SignalingStateStable {
 		return message.Description{}, c.or(ErrPending)
 	}
-	if c.pc.RemoteDescription() != nil {
-		c.expect()
-	}
 	if err := c.publishes(); err != nil {
 		return message.Description{}, fmt.Errorf("peer: preparing an answer: %w", err)
+	}
+	if c.pc.RemoteDescription() != nil {
+		c.expect()
 	}
 	d, err := c.set(offer, webrtc.SDPTypeOffer)
 	if err != nil {
