@@ -23,6 +23,10 @@ const (
 	DefaultMaxPackets = 4096 // 10 Mbit/s for 4 s
 )
 
+// OpenWait is how long a flow that can't begin with its first packet is held for
+// those before; see Config.Begins.
+const OpenWait = 500 * time.Millisecond
+
 const (
 	// maxDropout is the largest step forward in sequence numbers that is loss
 	// and not yet a jump (RFC 3550 appendix A.1).
@@ -47,6 +51,11 @@ type Config struct {
 	// MaxPackets bounds how many packets are held: while there are more, the
 	// oldest gap is given up. 0 means DefaultMaxPackets.
 	MaxPackets int
+	// Begins tells whether a receiver can begin with a packet. When it can't
+	// with the first one that arrives, those before it may have been lost or
+	// overtaken: nothing is popped for OpenWait or until one comes with which
+	// it can. Nil: it can begin with every packet.
+	Begins func(*media.Packet) bool
 }
 
 // Verdict says what became of a packet that was pushed.
@@ -109,9 +118,12 @@ type Stats struct {
 type slot struct {
 	p         *media.Packet // nil when missing
 	noticed   time.Duration // when it was found missing
+	sent      time.Duration // about when the sender sent it, if it is missing
 	ask       time.Duration // when to ask for it next
+	asking    time.Duration // when it was asked for last
 	jump      uint16        // packets lost in a jump right before it
 	asked     uint8         // how often it was asked for
+	answered  bool          // it came because it was asked for
 	restarted bool
 }
 
@@ -120,11 +132,16 @@ type Buffer struct {
 	maxWait    time.Duration
 	maxPackets int
 	maxSpan    int64 // largest ring
+	begins     func(*media.Packet) bool
 
 	base    time.Time // arrival of the first packet
 	started bool
 	popped  bool // a packet was popped or given up
 	flushed bool
+	// opening: the packets before the oldest one are waited for; openAsk is
+	// when to ask for them.
+	opening bool
+	openAsk time.Duration
 
 	// Sequence numbers are extended to 64 bits (RFC 3550 appendix A.1). After a
 	// jump they go on without a hole, so that one ring holds both sides of it.
@@ -139,9 +156,14 @@ type Buffer struct {
 	held    int // packets in the ring
 	missing int // empty slots in [next, high]
 	pending int // given up since the last Pop
-	// nextAsk is not after the earliest time at which Missing has something to
-	// say.
-	nextAsk time.Duration
+	// nextAsk is not after the earliest time at which a missing packet is to be
+	// asked for, tailAt when to ask for those after the newest one.
+	nextAsk, tailAt time.Duration
+	tailAsked       int
+	// grace is how long an overtaken packet may take, rtt the round-trip time
+	// that Missing was told, answer how long answers take and answerVar how far
+	// they are off that.
+	grace, rtt, answer, answerVar time.Duration
 
 	history  [historySize / 64]uint64 // one bit for each number popped
 	suspects [maxSuspects]*media.Packet
@@ -150,7 +172,7 @@ type Buffer struct {
 
 // New makes an empty buffer.
 func New(cfg Config) *Buffer {
-	b := &Buffer{maxWait: cfg.MaxWait, maxPackets: cfg.MaxPackets, nextAsk: never}
+	b := &Buffer{maxWait: cfg.MaxWait, begins: cfg.Begins, maxPackets: cfg.MaxPackets, nextAsk: never, tailAt: never, grace: minGrace}
 	if b.maxWait == 0 {
 		b.maxWait = DefaultMaxWait
 	}
@@ -189,6 +211,8 @@ func (b *Buffer) push(p *media.Packet) Verdict {
 		b.base = p.Arrival
 		b.high, b.next, b.floor = 0, 1, 1
 		b.highSeq = p.SequenceNumber - 1
+		b.opening = b.begins != nil && b.maxWait > 0 && !b.begins(p)
+		b.openAsk = b.grace
 		return b.forward(p, 1)
 	}
 	d := int64(int16(p.SequenceNumber - b.highSeq))
@@ -211,7 +235,14 @@ func (b *Buffer) forward(p *media.Packet, d int64) Verdict {
 		return Overflow
 	}
 	for e := b.high + 1; e < ext; e++ {
-		b.miss(e, at)
+		sent := at
+		if d > tailSpan { // an outage, all the time of which packets were sent
+			sent = b.highAt + (at-b.highAt)*time.Duration(e-b.high)/time.Duration(d)
+		}
+		b.miss(e, at, sent)
+	}
+	if b.maxWait > minGrace {
+		b.tailAt, b.tailAsked = at+tailAfter, 0
 	}
 	b.high, b.highSeq, b.highTS, b.highAt = ext, p.SequenceNumber, p.Timestamp, at
 	*b.slot(ext) = slot{p: p}
@@ -228,11 +259,15 @@ func (b *Buffer) behind(p *media.Packet, ext int64) Verdict {
 		if !b.popped && b.floor-ext <= maxBeforeFirst && b.makeRoomBefore(ext) {
 			at := p.Arrival.Sub(b.base)
 			for e := ext + 1; e < b.next; e++ {
-				b.miss(e, at)
+				b.miss(e, at, at)
 			}
 			b.next, b.floor = ext, ext
 			*b.slot(ext) = slot{p: p}
 			b.held++
+			if p.Recovered {
+				b.stats.Recovered++
+			}
+			b.opening = b.opening && !b.begins(p)
 			return Kept
 		}
 		if ext >= b.floor && b.wasPopped(ext) {
@@ -250,26 +285,25 @@ func (b *Buffer) behind(p *media.Packet, ext int64) Verdict {
 	if p.Recovered || s.asked > 0 {
 		b.stats.Recovered++
 	}
+	b.filled(s, p)
 	p.Recovered = true
-	*s = slot{p: p}
+	*s = slot{p: p, answered: s.answered}
 	b.missing--
 	b.held++
 	return Kept
-}
-
-// miss notes at the given time that a packet has not come.
-func (b *Buffer) miss(ext int64, at time.Duration) {
-	*b.slot(ext) = slot{noticed: at, ask: b.firstAsk(at)}
-	b.missing++
 }
 
 // Pop gives the next packet in order, or ok = false when there is none or a
 // missing one is still waited for. It is called until ok is false, after each
 // Push and at Deadline.
 func (b *Buffer) Pop(now time.Time) (out Popped, ok bool) {
+	if b.opens() && now.Sub(b.base) < OpenWait {
+		return Popped{}, false
+	}
 	for b.next <= b.high {
 		s := b.slot(b.next)
 		if s.p != nil {
+			b.opening = false
 			out = Popped{Packet: s.p, Lost: b.pending + int(s.jump), Restarted: s.restarted}
 			s.p = nil
 			b.held--
@@ -284,6 +318,12 @@ func (b *Buffer) Pop(now time.Time) (out Popped, ok bool) {
 		b.giveUp()
 	}
 	return Popped{}, false
+}
+
+// opens tells whether what is before the oldest packet may be waited for, its
+// deadline aside.
+func (b *Buffer) opens() bool {
+	return b.opening && !b.flushed && b.held <= b.maxPackets
 }
 
 // waits tells whether the missing packet at next may be waited for, its deadline
@@ -321,6 +361,9 @@ func (b *Buffer) wasPopped(ext int64) bool {
 func (b *Buffer) Deadline() time.Time {
 	if b.next > b.high {
 		return time.Time{}
+	}
+	if b.opens() {
+		return b.base.Add(OpenWait)
 	}
 	s := b.slot(b.next)
 	if s.p != nil {

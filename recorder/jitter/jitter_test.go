@@ -82,7 +82,7 @@ func TestAFlowWithoutLossIsNotDelayed(t *testing.T) {
 	for i := range 2000 {
 		wantVerdict(t, b.Push(packet(t, seq, i)), Kept)
 		wantPopped(t, drain(b, i), got{seq, 0})
-		if !b.Deadline().IsZero() || !b.NextNack().IsZero() {
+		if !b.Deadline().IsZero() || b.NextNack().Before(at(i).Add(tailAfter)) || !b.DoubtAt().IsZero() {
 			t.Fatal("there is something to wait for in a flow without loss")
 		}
 		seq++

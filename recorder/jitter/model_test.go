@@ -150,6 +150,9 @@ func compare(t testing.TB, src source, operations int) {
 		}
 		nacks = b.Missing(epoch.Add(now), 20*time.Millisecond, nacks[:0])
 		for _, seq := range nacks {
+			if ahead := seq - uint16(m.high); ahead > 0 && ahead <= tailSpan {
+				continue
+			}
 			n := m.high - int64(uint16(m.high)-seq)
 			if _, missing := m.noticed[n]; !missing {
 				t.Fatalf("asked for %d, which is not missing", n)
@@ -260,7 +263,11 @@ func TestWildInputIsAccountedFor(t *testing.T) {
 
 func wildOperations(t testing.TB, src source, operations, maxPackets int) {
 	const wait = 50 * time.Millisecond
-	b := New(Config{MaxWait: wait, MaxPackets: maxPackets})
+	cfg := Config{MaxWait: wait, MaxPackets: maxPackets}
+	if src.next(2) == 0 {
+		cfg.Begins = func(p *media.Packet) bool { return p.SequenceNumber%8 == 0 }
+	}
+	b := New(cfg)
 	var now time.Duration
 	var seq uint16
 	var ts uint32

@@ -121,6 +121,7 @@ func (b *Buffer) jump(p *media.Packet) {
 	first := flow[0]
 	outage, lost := b.isOutage(first)
 	b.nextAsk = never // all that is missing is given up
+	b.opening = false
 	b.floor = b.high + 1
 	b.highSeq = first.SequenceNumber - 1
 	for i, q := range flow[:n] {

@@ -79,8 +79,12 @@ func TestALongOutageIsLossAndNoRestart(t *testing.T) {
 	if b.Lost() != 50000 || len(b.ring) > 4*firstSlots {
 		t.Errorf("lost %d in a ring of %d", b.Lost(), len(b.ring))
 	}
-	if !b.NextNack().IsZero() {
-		t.Error("packets of a long outage are asked for")
+	for b.NextNack().Before(at(70000)) && !b.NextNack().IsZero() {
+		for _, seq := range b.Missing(b.NextNack(), 0, nil) {
+			if seq <= 51002 {
+				t.Fatal("packets of a long outage are asked for")
+			}
+		}
 	}
 	checkBooks(t, b)
 }
