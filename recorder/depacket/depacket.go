@@ -163,6 +163,15 @@ type Depacketizer interface {
 	Recycle(data []byte)
 }
 
+// Foreseer is a Depacketizer that can tell what a loss would break before it is
+// certain.
+type Foreseer interface {
+	// Breaks tells whether frames would be dropped until a keyframe comes if
+	// lost packets before p, which is the next to be pushed, never came. It
+	// keeps nothing of p.
+	Breaks(p *media.Packet, lost int) bool
+}
+
 // Follows tells whether frames of decoder configuration next may be in one file
 // after those of configuration first, which the file declares; both are of
 // Frame.Private. A change of size may: keyframes bring their parameters along. A

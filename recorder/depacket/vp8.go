@@ -94,6 +94,26 @@ func (v *vp8) Push(p *media.Packet, lost int) {
 	}
 }
 
+// Breaks implements Foreseer.
+func (v *vp8) Breaks(p *media.Packet, lost int) bool {
+	var d vp8Descriptor
+	size, ok := parseVP8Descriptor(p.Payload, &d)
+	if !ok || v.chain.starving {
+		return true
+	}
+	c := v.chain
+	gap := v.gap + lost
+	if v.cur.open {
+		c.next(&v.pic, v.cur.gap, false)
+		if p.Timestamp == v.cur.timestamp && !d.start {
+			return c.starving
+		}
+	}
+	d.key = d.start && p.Payload[size]&1 == 0
+	c.next(&d.picture, gap, d.start)
+	return c.starving
+}
+
 // end ends the open frame; whole tells whether its last packet is here.
 func (v *vp8) end(whole bool) {
 	v.cur.broken = v.cur.broken || !whole
