@@ -3,11 +3,13 @@ package recorder
 import (
 	"time"
 
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/recorder/depacket"
 	"github.com/roomtape/roomtape/signaling"
 )
 
 // keyframeAsker decides when the sender of a video is asked for a keyframe: as
-// soon as the track exists and whenever frames can't be decoded, again with
+// soon as the track exists and whenever a break can't be mended, again with
 // back-off until a keyframe comes; and when none came for cueInterval.
 type keyframeAsker struct {
 	to signaling.Feedback // nil: nobody is there to be asked
@@ -15,14 +17,31 @@ type keyframeAsker struct {
 	next time.Time
 	// every is the wait after the next request.
 	every time.Duration
-	// asked is the time of the latest request, got of the latest keyframe.
-	asked, got time.Time
-	wanted     bool
+	// asked is the time of the latest request.
+	asked  time.Time
+	wanted bool
 	// heard is set by each packet and cleared by each request; unheard counts
 	// the requests since the latest packet.
 	heard   bool
 	unheard int
+
+	// stage is how far the latest keyframe has got whose beginning has arrived,
+	// stamp its timestamp, and opened when its beginning was popped.
+	stage  keyframeStage
+	stamp  uint32
+	opened time.Time
 }
+
+// keyframeStage is how far a keyframe has got of which the beginning is here. It
+// may have to wait for packets that are missing before it or in it, and it would
+// be a waste to ask for another one meanwhile.
+type keyframeStage uint8
+
+const (
+	keyframeNone    keyframeStage = iota
+	keyframeArrived               // it waits in the jitter buffer
+	keyframeOpened                // the depacketizer has its first packet
+)
 
 // begin asks for the first keyframe.
 func (k *keyframeAsker) begin(to signaling.Feedback, now time.Time) {
@@ -39,9 +58,32 @@ func (k *keyframeAsker) packet(now time.Time) {
 	}
 }
 
-// keyframe notes that a keyframe has come.
-func (k *keyframeAsker) keyframe(now time.Time) {
-	k.got = now
+// arrived notes that the beginning of a keyframe has.
+func (k *keyframeAsker) arrived(timestamp uint32, now time.Time) {
+	if k.stage != keyframeNone && int32(timestamp-k.stamp) <= 0 {
+		return
+	}
+	k.stage, k.stamp = keyframeArrived, timestamp
+	k.wanted = false
+	k.next = now.Add(cueInterval)
+}
+
+// popped notes that a packet goes to the depacketizer.
+func (k *keyframeAsker) popped(timestamp uint32, now time.Time) {
+	switch behind := int32(timestamp - k.stamp); {
+	case k.stage == keyframeNone || behind < 0:
+	case behind > 0: // whatever became of it, there is no waiting for it
+		k.stage = keyframeNone
+	case k.stage == keyframeArrived:
+		k.stage, k.opened = keyframeOpened, now
+	}
+}
+
+// keyframe notes that a keyframe is complete.
+func (k *keyframeAsker) keyframe(timestamp uint32, now time.Time) {
+	if int32(timestamp-k.stamp) >= 0 {
+		k.stage = keyframeNone
+	}
 	k.wanted = false
 	k.next = now.Add(cueInterval)
 }
@@ -56,7 +98,7 @@ func (k *keyframeAsker) update(needed bool, now time.Time) {
 		k.wanted = true
 		k.every = keyframeRetry
 		k.next = now
-		if again := k.asked.Add(keyframeRetry); !k.asked.IsZero() && again.After(now) {
+		if again := k.asked.Add(max(keyframeRetry, k.to.RoundTrip()*3/2)); !k.asked.IsZero() && again.After(now) {
 			k.next = again
 		}
 	}
@@ -82,4 +124,50 @@ func (k *keyframeAsker) update(needed bool, now time.Time) {
 	k.heard = false
 	k.asked = now
 	k.to.RequestKeyframe()
+}
+
+// begins tells whether a packet of the track begins a keyframe.
+func (t *track) begins(p *media.Packet) bool {
+	return depacket.BeginsKeyframe(t.in.Codecs[p.PayloadType], p.Payload)
+}
+
+// askKeyframe asks the sender for a keyframe when frames are being lost until
+// one comes, or will be; see hopeless. It gives the time to ask next.
+func (t *track) askKeyframe(now time.Time) time.Time {
+	var doubt time.Time
+	if t.nacks { // else what is missing can only be late
+		doubt = t.buf.DoubtAt()
+	}
+	patience := t.keys.opened.Add(keyframeRetryMax)
+	needed := false
+	switch t.keys.stage {
+	case keyframeArrived:
+	case keyframeOpened:
+		needed = t.hopeless(doubt, now) || reached(patience, now)
+	default:
+		needed = t.dep == nil || t.dep.NeedsKeyframe() || t.hopeless(doubt, now)
+	}
+	t.keys.update(needed, now)
+	due := t.keys.next
+	for _, at := range []time.Time{doubt, patience} {
+		if at.After(now) && t.keys.stage != keyframeArrived {
+			due = earliest(due, at)
+		}
+	}
+	return due
+}
+
+// hopeless tells whether the packet that all others wait for was sent so long
+// ago that it will hardly be sent again, and a keyframe must mend what its loss
+// breaks. The packet is waited for all the same.
+func (t *track) hopeless(doubt, now time.Time) bool {
+	if !reached(doubt, now) {
+		return false
+	}
+	if dep, ok := t.dep.(depacket.Foreseer); ok {
+		if after, lost := t.buf.Gap(); after != nil && after.PayloadType == t.payloadType {
+			return dep.Breaks(after, lost)
+		}
+	}
+	return true
 }

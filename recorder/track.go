@@ -71,7 +71,11 @@ func (s *Session) newTrack(who *participant, in *signaling.Track, clock *timelin
 	if wait == 0 {
 		wait = -1 // to jitter, 0 is the default
 	}
-	t.buf = jitter.New(jitter.Config{MaxWait: wait})
+	cfg := jitter.Config{MaxWait: wait}
+	if in.Kind == media.Video {
+		cfg.Begins = t.begins
+	}
+	t.buf = jitter.New(cfg)
 	return t
 }
 
@@ -84,8 +88,11 @@ func (t *track) take(p *media.Packet, now time.Time) {
 	if t.place.Settling() && !p.Recovered {
 		t.place.Seen(p.Timestamp, max(p.Arrival.Sub(t.s.start), 0))
 	}
+	begins, stamp := t.in.Kind == media.Video && t.keys.to != nil && t.begins(p), p.Timestamp
 	if t.buf.Push(p) != jitter.Kept {
 		p.Release()
+	} else if begins {
+		t.keys.arrived(stamp, now)
 	}
 	t.service(now)
 }
@@ -122,10 +129,10 @@ func (t *track) attend(now time.Time) {
 	if t.nacks {
 		t.ask(now)
 	}
+	var due time.Time
 	if t.in.Kind == media.Video {
-		t.keys.update(t.dep == nil || t.dep.NeedsKeyframe(), now)
+		due = t.askKeyframe(now)
 	}
-	due := t.keys.next
 	if t.nacks {
 		due = earliest(due, t.buf.NextNack())
 	}
@@ -164,6 +171,7 @@ func notBefore(now, due time.Time) time.Time {
 // feed gives a packet in its order to the depacketizer of its codec.
 func (t *track) feed(out jitter.Popped, now time.Time) {
 	p := out.Packet
+	t.keys.popped(p.Timestamp, now)
 	if t.dep == nil || p.PayloadType != t.payloadType {
 		if !t.change(p.PayloadType, now) {
 			t.owed += out.Lost
@@ -256,7 +264,7 @@ func (t *track) frames(now time.Time) {
 			return
 		}
 		if f.Key && t.in.Kind == media.Video {
-			t.keys.keyframe(now)
+			t.keys.keyframe(f.Timestamp, now)
 		}
 		arrival := f.Arrival.Sub(t.s.start)
 		// From here on, Arrival is when the frame was complete: the promise
