@@ -60,7 +60,7 @@ func (w *witness) sink(e signaling.Event) {
 	case signaling.PacketArrived:
 		w.packets[e.Track][e.Packet.SequenceNumber] = e.Packet
 		next, known := w.next[e.Track]
-		if int16(e.Packet.SequenceNumber-next) < 0 {
+		if known && int16(e.Packet.SequenceNumber-next) < 0 {
 			return
 		}
 		w.next[e.Track] = e.Packet.SequenceNumber + 1

@@ -36,6 +36,7 @@ type Conn struct {
 	closed     bool
 	flushing   bool // a goroutine sends feedback
 	again      bool // it is to look again
+	gathering  bool // requests wait for company
 	up         bool // media can flow
 	state      State
 	states     []State // to be told to OnState
@@ -60,7 +61,6 @@ type Conn struct {
 	epoch    time.Time
 	lastRR   time.Time
 	lastREMB time.Time
-	firSeq   uint8
 
 	channels map[string]*channel // ours, or theirs where we have none
 	opened   int                 // data channels, theirs included

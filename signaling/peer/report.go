@@ -16,8 +16,13 @@ const (
 	reporter = 1
 	// generous is the bandwidth in bit/s that REMB allows.
 	generous = 50_000_000
-	// maxNackPairs keeps a NACK within one packet.
+	// maxNackPairs keeps a NACK within one packet, and maxCompound what is sent
+	// as one, in bytes; what is larger by itself goes alone.
 	maxNackPairs = 250
+	maxCompound  = 1100
+	// nackDelay is how long a request waits for those of other tracks, to go
+	// with them in one packet.
+	nackDelay = 2 * time.Millisecond
 )
 
 // reception is what receiver reports say of a source (RFC 3550 §6.4.1, A.3,
@@ -102,6 +107,21 @@ func (c *Conn) kick() {
 	c.tasks.Go(c.flush)
 }
 
+// kickSoon sends what waits, together with what others are about to ask for. It
+// is called locked.
+func (c *Conn) kickSoon() {
+	if c.closed || !c.up || c.gathering {
+		return
+	}
+	c.gathering = true
+	time.AfterFunc(nackDelay, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.gathering = false
+		c.kick()
+	})
+}
+
 // flush sends what is due. It is a goroutine, since the transport may block
 // when it is a relay's TCP connection.
 func (c *Conn) flush() {
@@ -111,8 +131,8 @@ func (c *Conn) flush() {
 		c.again = false
 		packets, second := c.due(time.Now())
 		c.mu.Unlock()
-		for _, p := range packets {
-			if err := c.pc.WriteRTCP([]rtcp.Packet{p}); err != nil {
+		for _, compound := range bundle(packets) {
+			if err := c.pc.WriteRTCP(compound); err != nil {
 				break // there is no way out now; what matters is asked for again
 			}
 		}
@@ -125,6 +145,24 @@ func (c *Conn) flush() {
 		c.mu.Lock()
 	}
 	c.flushing = false
+}
+
+// bundle puts packets together, as far as they fit into one on the wire: each is
+// encrypted, sent and received by itself (RFC 3550 §6.1, RFC 5506).
+func bundle(packets []rtcp.Packet) (compounds [][]rtcp.Packet) {
+	first, size := 0, 0
+	for i, p := range packets {
+		n := p.MarshalSize()
+		if i > first && size+n > maxCompound {
+			compounds = append(compounds, packets[first:i])
+			first, size = i, 0
+		}
+		size += n
+	}
+	if first < len(packets) {
+		compounds = append(compounds, packets[first:])
+	}
+	return compounds
 }
 
 func (c *Conn) measure() {
@@ -200,10 +238,15 @@ func (t *track) due(packets []rtcp.Packet, now time.Time) []rtcp.Packet {
 		if t.section.pli || !t.section.fir {
 			packets = append(packets, &rtcp.PictureLossIndication{SenderSSRC: reporter, MediaSSRC: t.SSRC})
 		} else {
-			t.conn.firSeq++
+			// A repetition has the number of the request; this one is none once
+			// the track sends, since the keyframe may have been sent and lost
+			// (RFC 5104 §4.3.1.1).
+			if t.keyTries == 0 {
+				t.firSeq++
+			}
 			packets = append(packets, &rtcp.FullIntraRequest{
 				SenderSSRC: reporter, MediaSSRC: t.SSRC,
-				FIR: []rtcp.FIREntry{{SSRC: t.SSRC, SequenceNumber: t.conn.firSeq}},
+				FIR: []rtcp.FIREntry{{SSRC: t.SSRC, SequenceNumber: t.firSeq}},
 			})
 		}
 		t.keyTries++

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -266,13 +267,91 @@ func TestFeedbackIsPacked(t *testing.T) {
 	}
 	big := make([]uint16, 3*maxNacks)
 	for i := range big {
-		big[i] = uint16(i * 40)
+		big[i] = uint16(i * 20)
 	}
 	tr.Nack(big)
-	for _, p := range tr.due(nil, now.Add(time.Hour)) {
+	out = tr.due(nil, now.Add(time.Hour))
+	asked := 0
+	for _, p := range out {
 		if b, err := p.Marshal(); err != nil || len(b) > 1200 {
 			t.Errorf("NACK of %d bytes, %v", len(b), err)
 		}
+		for _, pair := range p.(*rtcp.TransportLayerNack).Nacks {
+			for _, seq := range pair.PacketList() {
+				if asked++; seq < 2*maxNacks*20 {
+					t.Fatalf("asked for %d, which is old", seq)
+				}
+			}
+		}
+	}
+	if asked != maxNacks {
+		t.Errorf("asked for %d, want the newest %d", asked, maxNacks)
+	}
+}
+
+// TestFIRIsNumbered: each request has a number of its own, its repetitions have
+// the same (RFC 5104 §4.3.1.1).
+func TestFIRIsNumbered(t *testing.T) {
+	r := newRig(t)
+	r.describe(remoteHead + strings.ReplaceAll(remoteVideo, "nack pli", "ccm fir"))
+	tr := r.tracks[0]
+	now := time.Now()
+	number := func() uint8 {
+		t.Helper()
+		for _, p := range tr.due(nil, now) {
+			if fir, ok := p.(*rtcp.FullIntraRequest); ok {
+				return fir.FIR[0].SequenceNumber
+			}
+		}
+		t.Fatal("no FIR")
+		return 0
+	}
+	tr.RequestKeyframe()
+	first := number()
+	now = now.Add(keyframeRetry) // nothing has come
+	if again := number(); again != first {
+		t.Errorf("the repetition of %d is %d", first, again)
+	}
+	r.rtp(200, 96, 1, "x")
+	now = now.Add(keyframeRetry)
+	tr.RequestKeyframe()
+	if next := number(); next != first+1 {
+		t.Errorf("after %d comes %d", first, next)
+	}
+}
+
+// TestFeedbackGoesTogether: what is due at one moment, for whichever track, is
+// as few packets on the wire as it can be.
+func TestFeedbackGoesTogether(t *testing.T) {
+	r := newRig(t)
+	r.describe(remoteHead + strings.Replace(remoteAudio, "a=extmap", "a=rtcp-fb:111 nack\r\na=extmap", 1) + remoteVideo)
+	var packets []rtcp.Packet
+	for range 40 {
+		for _, tr := range r.tracks {
+			tr.Nack([]uint16{1, 50, 100, 200})
+			packets = tr.due(packets, time.Now())
+		}
+	}
+	compounds := bundle(packets)
+	size, sources := 0, map[uint32]int{}
+	for _, c := range compounds {
+		b, err := rtcp.Marshal(c)
+		if err != nil || len(b) > maxCompound {
+			t.Errorf("a packet of %d bytes, %v", len(b), err)
+		}
+		size += len(b)
+		for _, p := range c {
+			sources[p.(*rtcp.TransportLayerNack).MediaSSRC]++
+		}
+	}
+	if len(compounds) != 1+size/maxCompound {
+		t.Errorf("%d packets for %d bytes", len(compounds), size)
+	}
+	if len(sources) != 2 || sources[100] != 40 || sources[200] != 40 {
+		t.Errorf("asked %v", sources)
+	}
+	if bundle(nil) != nil {
+		t.Error("something of nothing")
 	}
 }
 

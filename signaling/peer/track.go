@@ -24,6 +24,7 @@ type track struct {
 	wantKey  bool
 	keyTries int
 	nextKey  time.Time
+	firSeq   uint8
 	nacks    []uint16
 }
 
@@ -224,11 +225,12 @@ func (t *track) Nack(sequenceNumbers []uint16) {
 	if t.over || c.closed || !t.Retransmits {
 		return
 	}
-	if n := maxNacks - len(t.nacks); len(sequenceNumbers) > n {
-		sequenceNumbers = sequenceNumbers[:n]
-	}
 	t.nacks = append(t.nacks, sequenceNumbers...)
-	c.kick()
+	if n := len(t.nacks) - maxNacks; n > 0 {
+		// The newest are those that the sender still has.
+		t.nacks = append(t.nacks[:0], t.nacks[n:]...)
+	}
+	c.kickSoon()
 }
 
 // RoundTrip implements signaling.Feedback.
