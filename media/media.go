@@ -2,7 +2,7 @@
 // codec a track has, what an RTP packet is, and what a frame is.
 //
 // It knows nothing but the standard library, and holds no behaviour beyond
-// reading an RTP header. Signaling makes packets, the recorder turns packets
+// reading an RTP header and putting times in order. Signaling makes packets, the recorder turns packets
 // into frames, and output writes frames; all three meet here.
 package media
 
@@ -114,7 +114,11 @@ type Track struct {
 // takes a Frame says whether it keeps Data.
 type Frame struct {
 	Data []byte
-	// Time is when the frame is presented, from the start of the session.
+	// Time is when the frame is presented, from the start of the session. The
+	// frames of a track come in decode order. Their times never fall, but for
+	// a codec that Reorders: there a frame may be presented before up to
+	// MaxReorder frames that came before it, and MaxReorderTime before one of
+	// them at most. Order says what that allows.
 	Time time.Duration
 	// Duration is how long it lasts, or 0 when that is not known (video).
 	Duration time.Duration

@@ -36,8 +36,13 @@ type Muxer interface {
 	// the track any more, the error wraps ErrFixedTracks, and when the format
 	// can't carry the codec, ErrCodec. Neither is sticky.
 	AddTrack(media.Track) (int, error)
-	// WriteFrame adds a frame to the track. It does not keep f.Data. Times of
-	// one track must not fall; tracks should be interleaved by time.
+	// WriteFrame adds a frame to the track. It does not keep f.Data. The frames
+	// of a track come in decode order. Their times must not fall, but for a
+	// codec that Reorders, where one must not be below what media.Order has as
+	// its floor: no more than media.MaxReorder frames before it may be
+	// presented after it, none of them later by more than
+	// media.MaxReorderTime. Tracks should be interleaved by the time when a
+	// frame must be decoded.
 	WriteFrame(track int, f media.Frame) error
 	// Flush ends the chunk that is being built and writes it. With no frame
 	// since the last chunk it does nothing.

@@ -62,7 +62,8 @@ type lane struct {
 	bins   []bin
 	frames int
 	keys   int
-	last   time.Duration
+	order  media.Order
+	last   time.Duration // in order of presentation
 	gaps   []span
 	sizes  []sizeChange
 }
@@ -116,15 +117,36 @@ func (r *Recording) Add(b webm.Block, t webm.Track) {
 		}
 	}
 	l.bins[i].merge(one)
-	gap := audioGap
-	if l.video {
-		gap = videoGap
-	}
-	if l.frames > 0 && at-l.last > gap {
-		l.gap(span{l.last, at})
+	if l.frames == 0 || at < l.order.Floor() { // time begins, or begins anew
+		l.order, l.last = media.Order{}, at
 	}
 	l.frames++
-	l.last = at
+	l.order.Wait()
+	l.order.Push(at)
+	l.follow()
+}
+
+// follow looks for gaps between frames that have got their place in order of
+// presentation.
+func (l *lane) follow() {
+	least := audioGap
+	if l.video {
+		least = videoGap
+	}
+	for at, ok := l.order.Pop(); ok; at, ok = l.order.Pop() {
+		if at-l.last > least {
+			l.gap(span{l.last, at})
+		}
+		l.last = at
+	}
+}
+
+// finish looks at the last frames.
+func (r *Recording) finish() {
+	for _, l := range r.lanes {
+		l.order.Flush()
+		l.follow()
+	}
 }
 
 // lane gives a track's lane, or nil when there are too many.

@@ -41,6 +41,7 @@ var (
 // SVG draws the recording; title is that of the picture, such as the file's
 // name.
 func (r *Recording) SVG(title string) []byte {
+	r.finish()
 	s := newSVG(pictureWidth, r.height(), title, r.describe())
 	r.draw(s, title)
 	return s.close()
@@ -52,6 +53,7 @@ func (r *Recording) PNG(title string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.finish()
 	r.draw(p, title)
 	return p.encode()
 }

@@ -53,6 +53,7 @@ type Frame struct {
 func Run(t *testing.T, f Format) {
 	s := suite{f}
 	t.Run("gives back every frame", s.roundTrip)
+	t.Run("keeps the order of decoding", s.reordered)
 	t.Run("is a function of its input", s.deterministic)
 	t.Run("writes each chunk in one call", s.oneWrite)
 	t.Run("keeps no frame's memory", s.keepsNothing)

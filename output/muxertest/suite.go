@@ -3,6 +3,7 @@ package muxertest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -17,6 +18,49 @@ func (s suite) roundTrip(t *testing.T) {
 	write(t, m, fs)
 	finish(t, m)
 	s.check(t, file.Data, fs)
+}
+
+// reordered has frames that are presented before others that come before them, as
+// far as they may be, across the ends of chunks too.
+func (s suite) reordered(t *testing.T) {
+	if !s.f.Tracks[0].Codec.Reorders() {
+		t.Skip("the codec does not reorder")
+	}
+	for _, step := range []time.Duration{40 * time.Millisecond, 600 * time.Millisecond} {
+		var file File
+		m := s.open(t, &file)
+		var fs []Frame
+		for g := range 20 {
+			for i := range media.MaxReorder + 1 {
+				n := 17*g + i // the last one of a group comes first
+				if i == 0 {
+					n += media.MaxReorder + 1
+				}
+				fs = append(fs, Frame{Track: 1, Frame: media.Frame{
+					Data: fmt.Appendf(nil, "picture %d", n), Time: time.Duration(n) * step, Key: i == 0,
+				}})
+			}
+		}
+		write(t, m, fs)
+		finish(t, m)
+		s.check(t, file.Data, fs)
+	}
+
+	// What goes back further is taken as the least that is allowed.
+	for _, last := range []time.Duration{200 * time.Millisecond, media.MaxReorderTime + time.Hour} {
+		var file File
+		m := s.open(t, &file)
+		var fs []Frame
+		for i := range media.MaxReorder {
+			fs = append(fs, Frame{Track: 1, Frame: media.Frame{Data: []byte{byte(i)}, Time: time.Duration(i+2) * 10 * time.Millisecond, Key: true}})
+		}
+		fs = append(fs, Frame{Track: 1, Frame: media.Frame{Data: []byte("last"), Time: last, Key: true}})
+		late := Frame{Track: 1, Frame: media.Frame{Data: []byte("late")}}
+		write(t, m, append(fs, late))
+		finish(t, m)
+		late.Time = max(20*time.Millisecond, last-media.MaxReorderTime)
+		s.check(t, file.Data, append(fs, late))
+	}
 }
 
 func (s suite) deterministic(t *testing.T) {

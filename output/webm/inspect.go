@@ -44,14 +44,16 @@ type TrackReport struct {
 	Codec string `json:"codec"`
 	// Width and Height are in pixels, and 0 for audio, as Channels is for
 	// video.
-	Width     int   `json:"width"`
-	Height    int   `json:"height"`
-	Channels  int   `json:"channels"`
-	Frames    int   `json:"frames"`
-	Keyframes int   `json:"keyframes"`
-	FirstMS   int64 `json:"first_ms"`
-	LastMS    int64 `json:"last_ms"`
-	// MaxGapMS is the longest time from one frame to the next.
+	Width     int `json:"width"`
+	Height    int `json:"height"`
+	Channels  int `json:"channels"`
+	Frames    int `json:"frames"`
+	Keyframes int `json:"keyframes"`
+	// FirstMS and LastMS are when the first and the last frame are presented.
+	FirstMS int64 `json:"first_ms"`
+	LastMS  int64 `json:"last_ms"`
+	// MaxGapMS is the longest time from one frame to the next, in the order
+	// of their presentation.
 	MaxGapMS int64 `json:"max_gap_ms"`
 }
 
@@ -77,6 +79,7 @@ func Survey(r io.Reader, size int64, f func(Block, Track)) (Report, error) {
 	x.seen = &structure{}
 	var tracks []TrackReport
 	place := map[int]int{}
+	var orders []media.Order // like tracks
 	var last time.Duration
 	for {
 		b, err := x.Next()
@@ -92,12 +95,18 @@ func Survey(r io.Reader, size int64, f func(Block, Track)) (Report, error) {
 			i, ok = place[b.Track]
 		}
 		if ok {
-			tracks[i].count(b)
+			for len(orders) <= i {
+				orders = append(orders, media.Order{})
+			}
+			tracks[i].count(b, &orders[i])
 		}
 		last = max(last, b.Time+b.Duration)
 		if f != nil {
 			f(b, x.tracks[x.index[b.Track]])
 		}
+	}
+	for i := range orders {
+		tracks[i].finish(&orders[i])
 	}
 	rep := Report{
 		DocType:    x.docType,
@@ -140,18 +149,39 @@ func addTracks(reports []TrackReport, place map[int]int, tracks []Track) []Track
 	return reports
 }
 
-func (t *TrackReport) count(b Block) {
-	at := b.Time.Milliseconds()
-	if t.Frames == 0 {
-		t.FirstMS = at
-	} else {
-		t.MaxGapMS = max(t.MaxGapMS, at-t.LastMS)
+// count takes in a block of the track, whose blocks so far are in o.
+func (t *TrackReport) count(b Block, o *media.Order) {
+	at := b.Time.Truncate(time.Millisecond)
+	switch {
+	case t.Frames == 0:
+		t.FirstMS, t.LastMS = at.Milliseconds(), at.Milliseconds()
+	case at < o.Floor(): // further than decoders can go: time begins anew
+		t.finish(o)
+		*o = media.Order{}
+		t.LastMS = at.Milliseconds()
 	}
-	t.LastMS = at
+	t.FirstMS = min(t.FirstMS, at.Milliseconds())
+	o.Wait()
+	o.Push(at)
+	t.follow(o)
 	t.Frames++
 	if b.Key {
 		t.Keyframes++
 	}
+}
+
+// follow looks at the blocks that have got their place in order of presentation.
+func (t *TrackReport) follow(o *media.Order) {
+	for at, ok := o.Pop(); ok; at, ok = o.Pop() {
+		t.MaxGapMS = max(t.MaxGapMS, at.Milliseconds()-t.LastMS)
+		t.LastMS = at.Milliseconds()
+	}
+}
+
+// finish looks at the last ones.
+func (t *TrackReport) finish(o *media.Order) {
+	o.Flush()
+	t.follow(o)
 }
 
 // maxPointers bounds the places that are remembered in order to check what

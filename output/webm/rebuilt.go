@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/at-wat/ebml-go/webm"
+
+	"github.com/roomtape/roomtape/media"
 )
 
 // maxSeeks is how many entries a SeekHead written by Repair has room for: Info,
@@ -28,14 +30,53 @@ type rebuilt struct {
 	declared                          time.Duration
 	damage                            int // of what was before it
 
-	end, latest    time.Duration // the end of the last frame, and its beginning
+	latest         time.Duration // the beginning of the last frame
 	keys, clusters cueList
 }
 
 // rebuiltTrack is where a track has come to.
 type rebuiltTrack struct {
-	used bool
-	last time.Duration
+	// order has the times of its frames; of those in order of presentation,
+	// shown is the latest and step how long after the one before it is.
+	order       media.Order
+	used        bool
+	shown, step time.Duration
+	// known is when the last frame of known length ends.
+	known time.Duration
+}
+
+// follow notes a frame at a time, which lasts so long, or 0 when that is not
+// known.
+func (t *rebuiltTrack) follow(at, length time.Duration) {
+	if t.used && at < t.order.Floor() { // time begins anew
+		*t = rebuiltTrack{known: t.end()}
+	}
+	if length > 0 {
+		t.known = max(t.known, at+length)
+	}
+	t.order.Wait()
+	t.order.Push(at)
+	t.arrange()
+}
+
+func (t *rebuiltTrack) arrange() {
+	for at, ok := t.order.Pop(); ok; at, ok = t.order.Pop() {
+		if t.used {
+			t.step = min(at-t.shown, maxGuess)
+		}
+		t.used, t.shown = true, at
+	}
+}
+
+// end gives when the last frame ends. It is taken to last as long as the one
+// before, if nothing else tells.
+func (t *rebuiltTrack) end() time.Duration {
+	t.order.Flush()
+	t.arrange()
+	if t.known > t.shown {
+		return t.known
+	}
+	return t.shown + t.step
 }
 
 // point notes an element for the SeekHead: the first one of each id.
@@ -99,7 +140,10 @@ func (x *repairer) endDoc() {
 		d.point(idCues, x.pos)
 		x.write(b)
 	}
-	length := max(d.end, time.Millisecond)
+	length := time.Millisecond
+	for i := range d.tracks {
+		length = max(length, d.tracks[i].end())
+	}
 	if x.r.damage == d.damage && d.declared >= d.latest {
 		length = max(d.declared, time.Millisecond)
 	}

@@ -358,11 +358,7 @@ func (x *repairer) note(relative int32) {
 	if length == 0 {
 		length = r.tracks[place].DefaultDuration
 	}
-	if length == 0 && t.used {
-		length = min(at-t.last, maxGuess)
-	}
-	t.used, t.last = true, at
-	d.end = max(d.end, at+max(length, 0))
+	t.follow(at, length)
 	d.latest = max(d.latest, at)
 
 	c := cue{time: max(int64(r.block.Time)/r.scale, 0), relative: relative, track: uint8(place)}

@@ -59,9 +59,13 @@ func Ext(cs []media.Codec) string {
 type track struct {
 	media.Track
 	used bool
-	last int64 // time of the latest block, in ms
-	step int64 // time between the latest two blocks, in ms
-	end  int64 // when the latest block with a known duration ends, in ms
+	// order has the blocks' times, in ms as in the file. Of those in order of
+	// presentation, shown is the latest and step how long after the one before
+	// it is, in ms.
+	order media.Order
+	shown int64
+	step  int64
+	end   int64 // when the latest block with a known duration ends, in ms
 	// least is the shortest time between two blocks so far, in ms, or 0.
 	least int64
 }
@@ -77,13 +81,16 @@ const (
 // DefaultDuration.
 func (t *track) follow(start int64) bool {
 	before := t.defaultDuration()
-	if t.used {
-		t.step = start - t.last
-		if t.step > 0 && (t.least == 0 || t.step < t.least) {
-			t.least = t.step
+	t.order.Push(time.Duration(start) * time.Millisecond)
+	for at, ok := t.order.Pop(); ok; at, ok = t.order.Pop() {
+		if t.used {
+			t.step = at.Milliseconds() - t.shown
+			if t.step > 0 && (t.least == 0 || t.step < t.least) {
+				t.least = t.step
+			}
 		}
+		t.used, t.shown = true, at.Milliseconds()
 	}
-	t.used, t.last = true, start
 	return t.defaultDuration() != before
 }
 

@@ -82,8 +82,8 @@ type Config struct {
 // Each chunk is one Write, the first one together with the header; so there is
 // no moment at which a file has a header and nothing to play. Without a frame
 // nothing is written at all. Times are kept in milliseconds, rounded to the nearest for every
-// track alike; a time before 0 or before the track's latest frame is taken
-// as that. A frame without data is left out.
+// track alike; a time before 0, or before what output.Muxer allows after the
+// track's other frames, is taken as that. A frame without data is left out.
 type Writer struct {
 	w   io.Writer
 	at  io.WriterAt // nil for a stream
@@ -180,7 +180,7 @@ func (w *Writer) WriteFrame(number int, f media.Frame) error {
 		return nil
 	}
 	t := w.tracks[number-1]
-	start := max(milliseconds(f.Time), t.last)
+	start := milliseconds(t.order.Least(t.Codec, f.Time.Round(time.Millisecond)))
 	end := max(milliseconds(f.Time+f.Duration), start)
 	cue := f.Key && t.Codec.Kind() == media.Video
 	if w.full(start, end, len(f.Data), cue) {
@@ -308,13 +308,13 @@ func (w *Writer) complete() {
 	_ = w.writeAt(b, int64(w.header.segmentSize), "the header's places")
 }
 
-// duration gives the time at which the last frame ends, in ms. One whose
+// duration gives the time at which the last frame ends, in ms. When that frame's
 // duration is not known is taken to last as long as the one before.
 func (w *Writer) duration() int64 {
 	var d int64
 	for _, t := range w.tracks {
 		if t.used {
-			d = max(d, t.end, t.last+t.step)
+			d = max(d, t.end, t.order.Latest().Milliseconds()+t.step)
 		}
 	}
 	return d
