@@ -6,6 +6,9 @@ type picture struct {
 	key bool
 	// droppable: nothing refers to it.
 	droppable bool
+	// leading: it refers to what was before the keyframe that decoding began
+	// with, and nothing that is presented after that refers to it.
+	leading bool
 
 	hasID  bool
 	id     uint16 // PictureID
@@ -68,7 +71,7 @@ func (c *chain) next(p *picture, gap int, complete bool) (ok bool, missed int) {
 		missed = c.bridge(p, gap)
 	}
 	switch {
-	case !complete:
+	case !complete, p.leading:
 	case p.key:
 		ok = true
 		c.alive, c.unsynced = true, 0
@@ -144,7 +147,7 @@ func (c *chain) accept(p *picture) {
 // damage notes that the picture is not given.
 func (c *chain) damage(p *picture) {
 	switch {
-	case p.droppable && !p.key:
+	case (p.droppable || p.leading) && !p.key:
 	case p.base() || p.key:
 		c.alive, c.starving = false, true
 	default:

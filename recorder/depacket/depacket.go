@@ -81,6 +81,15 @@ type Frame struct {
 	// Recovered is set when all of its packets came by retransmission, or after
 	// others that follow them, so that Arrival does not tell when it was sent.
 	Recovered bool
+	// Reorders is set when frames may be presented in another order than they
+	// are given in, which is decode order; Reordered on one that by its picture
+	// order count is presented before one that was given before it. Their
+	// timestamps are of presentation, and fall there.
+	Reorders, Reordered bool
+	// Open is set on a keyframe after which frames may come that are presented
+	// before it and refer to what is before it. It is no place to begin another
+	// file at.
+	Open bool
 	// Width and Height in pixels are set on keyframes of video.
 	Width, Height int
 	// Private is the decoder configuration of the keyframe that the frame

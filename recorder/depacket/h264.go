@@ -38,6 +38,7 @@ type h264 struct {
 	intra    bool // all slices are
 	recovery bool // what follows can be decoded from here on
 	first    h264Slice
+	between  bool // a slice is one of a B-frame
 	invalid  bool
 	// unknown: a parameter set is missing.
 	unknown bool
@@ -49,6 +50,7 @@ type h264 struct {
 
 	// frameNum is that of the last picture that others refer to, -1 before.
 	frameNum int
+	poc      pictureOrder
 	// inBand: the last keyframe came with its parameter sets.
 	inBand bool
 	// ended is set when a marker ended the access unit with timestamp at.
@@ -63,6 +65,8 @@ type h264 struct {
 // h264Slice is the beginning of a slice's header (ITU-T H.264 §7.3.3).
 type h264Slice struct {
 	firstMB, kind, pps, frameNum int
+	// order is pic_order_cnt_lsb; -1: it is not known.
+	order int
 }
 
 func newH264(cfg Config) *h264 {
@@ -156,7 +160,7 @@ func (v *h264) open(p *media.Packet) {
 	v.begin(p, true)
 	v.pic = picture{droppable: true}
 	v.slices, v.told, v.first = 0, false, h264Slice{}
-	v.idr, v.intra, v.recovery = true, true, false
+	v.idr, v.intra, v.recovery, v.between = true, true, false, false
 	v.invalid, v.unknown, v.sps, v.pps = false, false, false, false
 	v.fragment = -1
 }
@@ -255,6 +259,7 @@ func (v *h264) slice(nal []byte) {
 	v.slices++
 	v.idr = v.idr && nal[0]&0x1f == nalIDR
 	v.intra = v.intra && (s.kind == 2 || s.kind == 4) // I, SI
+	v.between = v.between || s.kind == 1
 	v.refers(nal[0])
 }
 
@@ -285,7 +290,19 @@ func (v *h264) parseSlice(nal []byte, s *h264Slice) (known, ok bool) {
 		r.read(2) // colour_plane_id
 	}
 	s.frameNum = r.read(sps.frameNumBits)
-	return true, !r.short
+	ok, s.order = !r.short, -1
+	if sps.pocType == 0 {
+		if sps.fields && r.flag() { // field_pic_flag
+			r.read(1)
+		}
+		if nal[0]&0x1f == nalIDR {
+			r.ue() // idr_pic_id
+		}
+		if lsb := r.read(sps.pocBits); !r.short {
+			s.order = lsb
+		}
+	}
+	return true, ok
 }
 
 // recoveryPoint tells whether a SEI NAL unit says that all that follows can be
@@ -373,6 +390,7 @@ func (v *h264) describe(f *Frame) {
 		// numbers would not have come so far again.
 		c.gap = 0
 	}
+	v.order(f)
 	if !v.pic.droppable {
 		v.frameNum = v.first.frameNum
 	}
@@ -407,6 +425,7 @@ func (v *h264) Restart() {
 	v.restart()
 	v.frameNum = -1
 	v.ended = false
+	v.poc = pictureOrder{}
 }
 
 // Flush implements Depacketizer. Without its marker, the last access unit can't

@@ -24,6 +24,9 @@ type h264SPS struct {
 	nal           []byte // empty: there is none
 	width, height int    // as cropped
 	frameNumBits  int
+	// pocType is pic_order_cnt_type, and pocBits how many bits its least
+	// significant part has, in type 0.
+	pocType, pocBits int
 	// planes: separate_colour_plane_flag. fields: the picture may be one.
 	planes, fields             bool
 	chroma, depth, chromaDepth int
@@ -172,9 +175,10 @@ func parseSPS(r *bits, p *h264SPS) (id int, ok bool) {
 		}
 	}
 	p.frameNumBits = 4 + r.ue()
-	switch r.ue() { // pic_order_cnt_type
+	p.pocType = r.ue()
+	switch p.pocType {
 	case 0:
-		r.ue()
+		p.pocBits = 4 + r.ue()
 	case 1:
 		r.read(1)
 		r.ue() // the two offsets are signed, which changes no length
@@ -206,7 +210,7 @@ func parseSPS(r *bits, p *h264SPS) (id int, ok bool) {
 	}
 	p.width, p.height = width, height
 	ok = !r.short && id < maxSPS && p.chroma <= 3 && p.depth <= 14 && p.chromaDepth <= 14 &&
-		p.frameNumBits <= 16 && width > 0 && height > 0 && width <= maxH264Size && height <= maxH264Size
+		p.frameNumBits <= 16 && p.pocType <= 2 && p.pocBits <= 16 && width > 0 && height > 0 && width <= maxH264Size && height <= maxH264Size
 	return id, ok
 }
 
