@@ -1,5 +1,11 @@
 package timeline
 
+import (
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+)
+
 // Limits of holding frames back.
 const (
 	// settleTime is how long the first frames of a track, and those after a
@@ -204,6 +210,8 @@ func (t *Track) move(d int64) {
 	t.last.media += d
 	t.steady.media += d
 	t.delay.move(d)
+	t.order = media.Order{}
+	t.order.Push(time.Duration(t.last.media))
 	t.noise.n = 0
 	for s := range t.lines {
 		if l := &t.lines[s]; l.n > 0 {
@@ -221,6 +229,7 @@ func (t *Track) rebase(d int64) {
 	if d < 0 {
 		t.offset -= d
 		t.prev += d
+		t.before += d
 	}
 	t.release()
 }

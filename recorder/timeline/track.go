@@ -3,6 +3,7 @@ package timeline
 import (
 	"time"
 
+	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/recorder/depacket"
 	"github.com/roomtape/roomtape/signaling"
 )
@@ -17,8 +18,12 @@ const (
 	// earlyJump: a frame so much earlier than any before has a timestamp that
 	// jumped forward. The network can't do that.
 	earlyJump = second / 2
-	// backJump: a timestamp so much before the last one has jumped back.
+	// backJump: a timestamp so much before the last one has jumped back, if it
+	// is not of a frame that is presented earlier.
 	backJump = second / 5
+	// aheadTime is how much earlier than others a frame may come since those
+	// that are presented before it come after it.
+	aheadTime = second
 	// minStep is the least distance between two frames of a track.
 	minStep = second / 1000
 	// gap: media that pauses for so long is placed anew after it. Opus DTX
@@ -44,7 +49,8 @@ type Placed struct {
 	Frame depacket.Frame
 	// Time is when the frame is presented, from the start of the session. It
 	// rises by at least 1 ms from frame to frame of a track, except that it is
-	// never below 0.
+	// never below 0, and that a frame which is Reordered has its place among
+	// those before it.
 	Time time.Duration
 	// Paused is how long the sender had paused before this frame without
 	// letting its timestamps go on, or 0.
@@ -75,6 +81,8 @@ type item struct {
 	arrival int64
 	media   int64 // media time
 	paused  int64
+	// behind is set on a frame that is presented before one before it.
+	behind bool
 }
 
 // Track places the frames of one track.
@@ -87,8 +95,11 @@ type Track struct {
 	ticks   int64 // extended timestamp of the last frame
 	origin  int64 // ticks at media time shift
 	shift   int64
-	last    item // the last frame pushed, without its data
-	steady  item // the same, of those that were not recovered
+	// last is the last frame pushed, without its data, and without those that
+	// are behind; steady is the same of those that were not recovered. order has
+	// the media times of all.
+	last, steady item
+	order        media.Order
 
 	delay  drift // least arrival - media time
 	recent floor // the same, of the last frames
@@ -118,13 +129,16 @@ type Track struct {
 	hold  hold
 	undo  undo
 
-	placed   bool
-	offset   int64 // session time - media time, as used
-	base     int64 // the part of offset that all tracks of the connection share
-	from     source
-	prev     int64 // media time of the last frame placed
-	prevTime int64
-	stats    Stats
+	placed bool
+	offset int64 // session time - media time, as used
+	base   int64 // the part of offset that all tracks of the connection share
+	bias   int64 // what is added to the place that the arrivals give
+	from   source
+	// prev is the media time of the last frame placed, but for those behind, and
+	// prevTime its place; before and beforeTime are of the one before that.
+	prev, prevTime     int64
+	before, beforeTime int64
+	stats              Stats
 }
 
 // media gives the media time of an extended timestamp.
@@ -150,6 +164,10 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 	}
 	ticks := t.extend(f.Timestamp, at)
 	m := t.media(ticks)
+	if t.isBehind(&f, m) {
+		t.insert(f, ticks, m, at)
+		return
+	}
 	// A frame stamped with the same arrival as the one before says nothing
 	// new; in a dump whose clock stood still, none does.
 	fresh := at != t.last.arrival || t.frames == 0
@@ -162,7 +180,7 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 		t.rebase(-t.undo.pause)
 		t.undo = undo{}
 		m = t.media(ticks)
-	case fresh && late < -earlyJump:
+	case fresh && late < -early(&f):
 		m = t.jump(ticks, at)
 	}
 	step := (at - t.steady.arrival) - (m - t.steady.media)
@@ -174,9 +192,12 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 	t.put(item{frame: f, arrival: at, media: m})
 
 	sure := f.CaptureTime != 0 && t.sample(captures, f.CaptureTime, ticks, at, at-m)
-	if f.CaptureTime != 0 && !sure && fresh && at-m-t.delay.value(m) < -earlyJump {
+	if f.CaptureTime != 0 && !sure && fresh && at-m-t.delay.value(m) < -early(&f) {
 		m = t.jump(ticks, at)
 		t.queue[len(t.queue)-1].media = m
+	}
+	if f.Reorders {
+		t.order.Push(time.Duration(t.last.media))
 	}
 	late := at - m - t.delay.value(m)
 	if t.frames == 0 {
@@ -276,7 +297,10 @@ func (t *Track) target(m int64) int64 {
 	s, ok := t.source(m)
 	if !ok {
 		t.from = sources
-		return t.delay.value(m)
+		if len(t.clock.tracks) > 1 { // with others, where it belongs counts
+			t.bias = 0
+		}
+		return t.delay.value(m) + t.bias
 	}
 	line := t.lines[s].value(m)
 	base := t.clock.walls[s].offset(m + line)
@@ -319,6 +343,9 @@ func (t *Track) put(it item) {
 
 // place gives the frame its time.
 func (t *Track) place(it item) Placed {
+	if it.behind && t.placed && it.media < t.prev {
+		return Placed{Frame: it.frame, Time: time.Duration(t.between(it.media)), Paused: time.Duration(it.paused)}
+	}
 	target := t.target(it.media)
 	err := target - t.offset
 	switch step := it.media - t.prev; {
@@ -326,6 +353,12 @@ func (t *Track) place(it item) Placed {
 		// What belongs before the session goes to its start, and is slewed
 		// from there: squeezed together, the frames would not play evenly.
 		t.offset = max(target, -it.media)
+		if it.frame.Reorders && t.from == sources && len(t.clock.tracks) <= 1 {
+			// The first of the frames that come before they are presented
+			// may belong there: nothing is better for a correction.
+			t.bias = t.offset - target
+			target = t.offset
+		}
 	case err > farOff:
 		t.offset = target
 	case step >= gap:
@@ -341,6 +374,10 @@ func (t *Track) place(it item) Placed {
 	at := max(it.media+t.offset, 0)
 	if t.placed {
 		at = max(at, t.prevTime+minStep)
+	}
+	t.before, t.beforeTime = t.prev, t.prevTime
+	if !t.placed {
+		t.before, t.beforeTime = it.media, at
 	}
 	t.placed = true
 	t.prev, t.prevTime = it.media, at
