@@ -283,6 +283,7 @@ func TestWhatALossLeavesOfAV1AndH264IsDecodable(t *testing.T) {
 	av1 := ivf(encode(t, "ivf", append(slices.Clone(lavfi), "-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime", "-g", "15", "-b:v", "800k")...))
 	h264 := units264(encode(t, "h264", x264("-bf", "0", "-g", "15", "-x264-params", "slices=2", "-b:v", "800k")...))
 	layered := units264(encode(t, "h264", x264("-bf", "1", "-g", "15", "-x264-params", "b-adapt=0:scenecut=0")...))
+	pyramids := reordered(t, "-bf", "3", "-g", "15", "-x264-params", "b-adapt=0:scenecut=0:slices=2", "-b:v", "800k")
 	for _, c := range []struct {
 		name  string
 		codec media.Codec
@@ -291,6 +292,7 @@ func TestWhatALossLeavesOfAV1AndH264IsDecodable(t *testing.T) {
 	}{
 		{"AV1", media.AV1, av1, func() payloader { return &codecs.AV1Payloader{} }},
 		{"H264", media.H264, h264, func() payloader { return &codecs.H264Payloader{} }},
+		{"H264 with reordered pictures", media.H264, pyramids, func() payloader { return &codecs.H264Payloader{} }},
 		{"H264 with pictures nothing refers to", media.H264, layered, func() payloader { return &codecs.H264Payloader{} }},
 	} {
 		for seed := range uint64(4) {

@@ -12,6 +12,9 @@ import (
 type held struct {
 	// frame's Time is the session's, not the file's.
 	frame media.Frame
+	// turn is its place among other tracks' frames: its time, or less when it
+	// comes before frames that are presented before it. Turns never fall.
+	turn time.Duration
 	// private is the decoder configuration that the frame needs; nil: none.
 	private []byte
 	// packets is how many the frame was made of.
@@ -50,7 +53,8 @@ func (q *frameQueue) pop() held {
 	return h
 }
 
-// interleaver puts the frames of one recording's tracks in order of time.
+// interleaver puts the frames of one recording's tracks in order of time: that of
+// their decoding, so that each comes when a player needs it.
 //
 // A frame goes out when every other track has got as far, so that nothing
 // earlier can come, and at the latest when it has been held for hold: a silent
@@ -85,7 +89,7 @@ func (in *interleaver) count(l *lane, sign int) {
 // push takes a frame of l, which is one of the lanes.
 func (in *interleaver) push(l *lane, h held) {
 	l.queue.push(h)
-	l.newest = max(l.newest, h.frame.Time)
+	l.newest = max(l.newest, h.turn)
 	in.frames++
 	in.bytes += len(h.frame.Data)
 }
@@ -105,7 +109,7 @@ func (in *interleaver) next(now time.Time, all bool) *lane {
 			continue
 		}
 		h := l.queue.first()
-		if best == nil || h.frame.Time < best.queue.first().frame.Time {
+		if best == nil || h.turn < best.queue.first().turn {
 			best = l
 		}
 		all = all || !now.Before(h.entered.Add(in.hold))
@@ -113,7 +117,7 @@ func (in *interleaver) next(now time.Time, all bool) *lane {
 	if all {
 		return best
 	}
-	t := best.queue.first().frame.Time
+	t := best.queue.first().turn
 	for _, l := range in.lanes {
 		if l.queue.len() == 0 && !l.ended && l.newest < t {
 			return nil

@@ -41,7 +41,7 @@ func order(hold time.Duration, frames string) string {
 		if what == "." {
 			lanes[name].ended = true
 		} else {
-			in.push(lanes[name], held{frame: media.Frame{Time: atoi(what)}, entered: now})
+			in.push(lanes[name], held{frame: media.Frame{Time: atoi(what)}, turn: atoi(what), entered: now})
 		}
 		drain(now, false)
 	}
@@ -82,7 +82,7 @@ func TestInterleaverIsBounded(t *testing.T) {
 	in.add(a)
 	in.add(v)
 	for i := range MaxHeldFrames + 100 {
-		in.push(a, held{frame: media.Frame{Time: ms(i)}, entered: t0})
+		in.push(a, held{frame: media.Frame{Time: ms(i)}, turn: ms(i), entered: t0})
 		for l := in.next(t0, false); l != nil; l = in.next(t0, false) {
 			in.pop(l)
 		}
@@ -106,7 +106,7 @@ func TestInterleaverKeepsTheOrderOfTracksThatComeInTime(t *testing.T) {
 		last := time.Duration(0)
 		for at := time.Duration(0); at < 10*time.Second; at += ms(5 + rnd.IntN(60)) {
 			last = max(last, at+ms(rnd.IntN(90)))
-			arrivals = append(arrivals, arrival{l, held{frame: media.Frame{Time: at}, entered: t0.Add(last)}})
+			arrivals = append(arrivals, arrival{l, held{frame: media.Frame{Time: at}, turn: at, entered: t0.Add(last)}})
 		}
 	}
 	slices.SortStableFunc(arrivals, func(a, b arrival) int { return a.entered.Compare(b.entered) })

@@ -18,17 +18,23 @@ type lane struct {
 	// private is the decoder configuration that the file begins with.
 	private []byte
 	queue   frameQueue
-	// newest is the latest session time that was pushed; less than 0: none.
+	// newest is the latest turn that was pushed; less than 0: none.
 	newest time.Duration
 	// ended is set when the track has ended, and holds nobody back.
 	ended bool
 
-	// start is the session time of the frame that came last, less than 0 when
-	// there is none; end is when that frame ends, step how long after the one
-	// before it came.
+	// order has the session times of the frames that came. Of those that have
+	// got their place in it, start is the last one's, less than 0 when there is
+	// none; end is when it ends, and step how long after the one before it is.
+	order            media.Order
 	start, end, step time.Duration
-	gaps             []gap
-	sizes            []size
+	// loss is a gap whose place is open until the frame at until, which has told
+	// of it, has got its own.
+	loss  gap
+	until time.Duration
+	open  bool
+	gaps  []gap
+	sizes []size
 
 	// progress is what the muxer has taken, safe what it has written.
 	progress, safe progress
@@ -39,6 +45,10 @@ type lane struct {
 type progress struct {
 	// at is the file time of the latest frame, last how long it lasts.
 	at, last time.Duration
+	// order has the file times of the frames, and before is the last one that
+	// has got its place in it.
+	order  media.Order
+	before time.Duration
 	// packets made up the frames, of which key are keyframes.
 	packets, frames, key int64
 }
@@ -64,18 +74,15 @@ func newLane(id string, codec media.Codec) *lane {
 // before it, and a new size. It tells whether something has come to light.
 func (l *lane) follow(f *depacket.Frame, at time.Duration) bool {
 	news := false
-	if l.start < 0 {
-		l.end = at
-	}
-	silence := at - l.end
-	switch {
-	case f.LostPackets > 0 || f.DroppedFrames > 0:
+	if f.LostPackets > 0 || f.DroppedFrames > 0 {
 		l.n.lost += int64(f.LostPackets)
 		l.n.dropped += int64(f.DroppedFrames)
-		l.gap(gap{at: min(l.end, at), duration: max(silence, 0), packets: int64(f.LostPackets), frames: int64(f.DroppedFrames), reason: GapLoss})
-		news = true
-	case silence > pauseOf(l.codec):
-		l.gap(gap{at: l.end, duration: silence, reason: GapPause})
+		if !l.open {
+			l.loss, l.until, l.open = gap{at: -1, reason: GapLoss}, at, true
+		}
+		l.loss.packets += int64(f.LostPackets)
+		l.loss.frames += int64(f.DroppedFrames)
+		l.until = max(l.until, at)
 		news = true
 	}
 	if f.Key && f.Width > 0 && (len(l.sizes) == 0 || l.sizes[len(l.sizes)-1].differs(f)) {
@@ -84,15 +91,70 @@ func (l *lane) follow(f *depacket.Frame, at time.Duration) bool {
 		}
 		news = true
 	}
-	if step := at - l.start; l.start >= 0 && step <= pauseOf(l.codec) && f.LostPackets == 0 && f.DroppedFrames == 0 {
-		l.step = step
-	}
-	l.start = at
-	l.end = at + f.Duration
-	if f.Duration == 0 {
-		l.end = at + l.step
+	l.order.Push(at)
+	return l.arrange(f.Duration) || news
+}
+
+// arrange looks at the frames whose order of presentation is known by now, for
+// gaps between them. d is how long one lasts, or 0.
+func (l *lane) arrange(d time.Duration) bool {
+	news := false
+	for at, ok := l.order.Pop(); ok; at, ok = l.order.Pop() {
+		if l.start < 0 {
+			l.end = at
+		}
+		silence := at - l.end
+		switch {
+		case l.open:
+			l.locate(at, silence)
+		case silence > pauseOf(l.codec):
+			l.gap(gap{at: l.end, duration: silence, reason: GapPause})
+			news = true
+		case l.start >= 0 && at-l.start <= pauseOf(l.codec):
+			l.step = at - l.start
+		}
+		l.start = at
+		l.end = at + d
+		if d == 0 {
+			l.end = at + l.step
+		}
 	}
 	return news
+}
+
+// locate notes that nothing is presented for so long before at: the open gap goes
+// over all there is of that, until the frame that told of it.
+func (l *lane) locate(at, silence time.Duration) {
+	last := at >= l.until
+	if silence > l.step/2 || last && l.loss.at < 0 {
+		if l.loss.at < 0 {
+			l.loss.at = min(l.end, at)
+		}
+		l.loss.duration = at - l.loss.at
+	}
+	if last {
+		l.close()
+	}
+}
+
+// close lists the open gap, if there is one.
+func (l *lane) close() {
+	if !l.open {
+		return
+	}
+	if l.loss.at < 0 {
+		l.loss.at = l.end
+	}
+	l.gap(l.loss)
+	l.open = false
+}
+
+// finish notes that nothing more comes from the track.
+func (l *lane) finish() {
+	l.order.Flush()
+	l.arrange(0)
+	l.close()
+	l.ended = true
 }
 
 func pauseOf(c media.Codec) time.Duration {
@@ -125,10 +187,14 @@ func (l *lane) count(h *held) {
 	if h.frame.Key {
 		p.key++
 	}
-	if p.last = h.frame.Duration; p.last == 0 {
-		p.last = h.frame.Time - p.at
+	p.at = max(p.at, h.frame.Time)
+	p.order.Push(h.frame.Time)
+	for at, ok := p.order.Pop(); ok; at, ok = p.order.Pop() {
+		p.last, p.before = at-p.before, at
 	}
-	p.at = h.frame.Time
+	if h.frame.Duration > 0 {
+		p.last = h.frame.Duration
+	}
 }
 
 // rollback notes that the chunk that was being built will never be written.
@@ -173,7 +239,15 @@ func (l *lane) entry(offset time.Duration, n *counts) TrackEntry {
 		Frames:    FrameCounts{Written: n.frames, Dropped: n.dropped, Key: n.key},
 	}
 	e.Gaps, e.Sizes = []Gap{}, []Size{}
-	for _, g := range l.gaps {
+	gaps := l.gaps
+	if l.open {
+		g := l.loss
+		if g.at < 0 {
+			g.at = l.end
+		}
+		gaps = append(gaps[:len(gaps):len(gaps)], g)
+	}
+	for _, g := range gaps {
 		at := max(g.at-offset, 0)
 		e.Gaps = append(e.Gaps, Gap{at.Milliseconds(), g.duration.Milliseconds(), g.packets, g.frames, g.reason, g.merged})
 	}

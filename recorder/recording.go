@@ -235,8 +235,11 @@ func (r *recording) earliest() time.Duration {
 		if l.queue.len() == 0 {
 			continue
 		}
-		if t := l.queue.first().frame.Time; first < 0 || t < first {
-			first = t
+		// The first one that is presented may be behind others.
+		for i := range l.queue.items[l.queue.head:] {
+			if t := l.queue.items[l.queue.head+i].frame.Time; first < 0 || t < first {
+				first = t
+			}
 		}
 	}
 	return max(first, 0)
@@ -315,7 +318,7 @@ func (r *recording) write(l *lane) {
 		}
 	}
 	h := r.order.pop(l)
-	h.frame.Time = max(h.frame.Time-r.offset, l.progress.at, 0)
+	h.frame.Time = max(l.progress.order.Least(l.codec, h.frame.Time-r.offset), 0)
 	before := r.sink.writes
 	err := r.muxer.WriteFrame(l.number, h.frame)
 	if err != nil {

@@ -297,7 +297,7 @@ func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
 	if l.private == nil {
 		l.private = f.Private
 	}
-	at = max(at, l.start)
+	at = l.order.Least(t.codec, at)
 	t.lost += int64(f.LostPackets)
 	t.dropped += int64(f.DroppedFrames)
 	if l.follow(f, at) {
@@ -310,6 +310,7 @@ func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
 			Key: f.Key, Hidden: f.Hidden, Droppable: f.Droppable,
 			Width: f.Width, Height: f.Height,
 		},
+		turn:    l.start,
 		private: f.Private,
 		packets: f.Packets,
 		entered: f.Arrival,
@@ -348,7 +349,7 @@ func (t *track) move(now time.Time) {
 	}
 	t.settle()
 	if t.lane != nil {
-		t.lane.ended = true
+		t.lane.finish()
 	}
 	t.rec.leave(t, now)
 	r.join(t)
@@ -382,9 +383,9 @@ func (t *track) end(now time.Time) {
 	}
 	t.due, t.askDue = time.Time{}, time.Time{}
 	if t.lane != nil {
+		t.lane.finish()
 		t.trailing()
 		t.settle()
-		t.lane.ended = true
 	} else if n := t.totals(); n.received > 0 {
 		n.lost = int64(t.buf.Lost())
 		t.s.unplaced(unrecordedEntry(t.who, t.in.Stream, t.in.Kind, media.CodecUnknown, &n, "no codec that is recorded"))
