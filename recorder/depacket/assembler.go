@@ -122,6 +122,9 @@ type video struct {
 	chain chain
 	cur   partial
 	gap   int // packets lost since the last packet that has a payload
+
+	dependencies dependencies
+	links        links // of the open frame
 }
 
 // NeedsKeyframe implements Depacketizer.
@@ -157,6 +160,7 @@ func (v *video) begin(p *media.Packet, start bool) {
 		v.cur.data = v.buffer()
 	}
 	v.cur.data = v.cur.data[:0]
+	v.links.begin()
 }
 
 // add adds a payload to the open frame and releases p.
@@ -180,6 +184,9 @@ func (v *video) write(b []byte) {
 // count counts p, whose payload is in the open frame, and releases it.
 func (v *video) count(p *media.Packet) {
 	c := &v.cur
+	if id := v.cfg.Dependencies; id != 0 {
+		v.links.add(&v.dependencies, p.Extension(id), c.packets == 0)
+	}
 	c.packets++
 	if !p.Recovered && (c.recovered || p.Arrival.Before(c.arrival)) {
 		c.arrival, c.recovered = p.Arrival, false
@@ -197,6 +204,7 @@ func (v *video) count(p *media.Packet) {
 func (v *video) finish(f Frame, pic *picture, valid bool) bool {
 	c := &v.cur
 	c.open = false
+	pic.describe(&v.links)
 	ok, missed := v.chain.next(pic, c.gap, valid && !c.broken && !c.oversize)
 	v.drop(missed)
 	n := &v.stats.Packets
@@ -221,9 +229,17 @@ func (v *video) finish(f Frame, pic *picture, valid bool) bool {
 	return false
 }
 
+// starve notes that nothing can be decoded until a keyframe comes, the open frame
+// included.
+func (v *video) starve() {
+	v.chain.alive, v.chain.starving = false, true
+	v.links.known = false
+}
+
 // restart forgets the sender's numbers.
 func (v *video) restart() {
 	v.chain = newChain()
+	v.dependencies = dependencies{}
 	v.gap = 0
 	v.restarted = true
 }

@@ -278,12 +278,13 @@ func (v *av1) end(whole bool) {
 	}
 	if v.headed { // what it says holds for all layers
 		v.pic.hasTID = false
+		v.links.known = false
 	}
 	var f Frame
 	switch {
 	case v.unknown || usable && v.headed && v.changed && !key:
 		// Nobody can decode it without the sequence header, nor what follows.
-		v.chain.alive, v.chain.starving = false, true
+		v.starve()
 		v.pic.droppable = false
 	case usable && key:
 		v.pic.key, f.Key = true, true

@@ -24,6 +24,9 @@ type picture struct {
 	// above its own (VP9's U bit).
 	switchUp bool
 
+	// links is what the dependency descriptor says, nil when there is none.
+	links *links
+
 	// refs has the PictureIDs it refers to (VP9's flexible mode); with refs
 	// = 0 they are not known.
 	refs  int
@@ -34,6 +37,20 @@ type picture struct {
 // layer (RFC 9628 §4.2).
 const maxRefs = 24
 
+// describe adds what the dependency descriptors say.
+func (p *picture) describe(l *links) {
+	if !l.numbered {
+		return
+	}
+	p.links = l
+	if l.known {
+		p.droppable = p.droppable || l.droppable
+		if !p.hasTID {
+			p.hasTID, p.tid = true, l.temporal
+		}
+	}
+}
+
 // base tells whether pictures of every layer may refer to it.
 func (p *picture) base() bool { return !p.hasTID || p.tid == 0 }
 
@@ -42,7 +59,9 @@ func (p *picture) base() bool { return !p.hasTID || p.tid == 0 }
 // As long as nothing is lost, everything can: what a middle box leaves out on
 // purpose is its own affair. After a loss only what is sure counts. Temporal
 // layers are the first way to be sure: a picture refers to its own layer and
-// those below, never above. The second is an explicit list of references.
+// those below, never above. The second is an explicit list of references. The
+// third, the dependency descriptor, has both such a list and chains: what a
+// chain lacks only a keyframe can mend, and nothing else needs one.
 type chain struct {
 	// alive: the base layer can be decoded.
 	alive bool
@@ -59,6 +78,7 @@ type chain struct {
 		id uint16
 		ok bool
 	}
+	frames frameHistory
 }
 
 func newChain() chain { return chain{starving: true} }
@@ -70,6 +90,9 @@ func (c *chain) next(p *picture, gap int, complete bool) (ok bool, missed int) {
 	if gap > 0 && c.started {
 		missed = c.bridge(p, gap)
 	}
+	if p.links != nil {
+		c.frames.advance(p.links)
+	}
 	switch {
 	case !complete, p.leading:
 	case p.key:
@@ -78,10 +101,14 @@ func (c *chain) next(p *picture, gap int, complete bool) (ok bool, missed int) {
 	default:
 		ok = c.decodable(p)
 	}
+	intact, chained := c.chained(p)
 	if ok {
 		c.accept(p)
 	} else {
 		c.damage(p)
+	}
+	if chained {
+		c.starving = !intact || !ok && p.base() && !p.droppable
 	}
 	c.remember(p, ok)
 	return ok, missed
@@ -89,6 +116,10 @@ func (c *chain) next(p *picture, gap int, complete bool) (ok bool, missed int) {
 
 // bridge decides what a loss between the last picture and this one broke.
 func (c *chain) bridge(p *picture, gap int) (missed int) {
+	if missed, broken, known := c.frames.bridge(p.links, gap); known {
+		c.alive = c.alive && !broken
+		return missed
+	}
 	l := &c.last
 	delta := int((p.id - l.id) & p.idMask)
 	// Each lost picture had a packet, and the id has not gone round.
@@ -121,6 +152,9 @@ func (c *chain) decodable(p *picture) bool {
 	if c.alive && (p.base() || p.baseOnly || c.unsynced&(1<<(p.tid+1)-1) == 0) {
 		return true
 	}
+	if l := p.links; l != nil && l.known {
+		return c.frames.haveAll(l.refs)
+	}
 	for _, d := range p.diffs[:p.refs] {
 		id := (p.id - uint16(d)) & p.idMask
 		g := &c.given[id%128]
@@ -129,6 +163,15 @@ func (c *chain) decodable(p *picture) bool {
 		}
 	}
 	return p.refs > 0
+}
+
+// chained tells whether the chains that the picture belongs to are whole up to
+// it; known is false when it has none.
+func (c *chain) chained(p *picture) (intact, known bool) {
+	if p.links == nil || !p.links.known || len(p.links.chains) == 0 {
+		return false, false
+	}
+	return c.frames.intact(p.links, c.alive && c.unsynced == 0, p.key)
 }
 
 // accept notes that the picture is given.
@@ -167,6 +210,11 @@ func (c *chain) remember(p *picture, ok bool) {
 		}
 		g := &c.given[p.id%128]
 		g.id, g.ok = p.id, ok
+	}
+	if p.links != nil {
+		c.frames.note(p.links, ok)
+	} else {
+		c.frames.started = false
 	}
 	c.started = true
 	c.last = *p

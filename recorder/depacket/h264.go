@@ -348,6 +348,7 @@ func (v *h264) end(whole bool) {
 	}
 	if v.sps || v.pps {
 		v.pic.droppable = false // what it says holds for others
+		v.links.known = false
 	}
 	v.pic.key = f.Key
 	if f.Key {
@@ -372,7 +373,7 @@ func (v *h264) describe(f *Frame) {
 	// With packets lost right before it, the parameter sets may be among them.
 	stale := c.gap > 0 && v.inBand && !(v.sps && v.pps)
 	if v.unknown || sps == nil || key && stale || !key && sps != v.active {
-		v.chain.alive, v.chain.starving = false, true
+		v.starve()
 		return
 	}
 	mask := 1<<sps.frameNumBits - 1

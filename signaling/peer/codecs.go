@@ -90,6 +90,7 @@ func newMediaEngine(codecs []media.Codec) (*webrtc.MediaEngine, error) {
 		{uriMID, []media.Kind{media.Audio, media.Video}},
 		{uriTWCC, []media.Kind{media.Audio, media.Video}},
 		{uriCaptureTime, []media.Kind{media.Audio, media.Video}},
+		{uriDependency, []media.Kind{media.Video}},
 		{uriRID, []media.Kind{media.Video}},
 		{uriRepairedRID, []media.Kind{media.Video}},
 	} {

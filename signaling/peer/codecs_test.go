@@ -75,7 +75,7 @@ func TestAnswerTakesREDButNoOrientationAndNoFEC(t *testing.T) {
 	if got, want := encodings(video), []string{"VP8", "rtx"}; !slices.Equal(got, want) {
 		t.Errorf("video: %q, want %q", got, want)
 	}
-	want := map[string]uint8{uriMID: 4}
+	want := map[string]uint8{uriMID: 4, uriDependency: 5}
 	if got := extmap(video); !maps.Equal(got, want) {
 		t.Errorf("extensions: %v, want %v", got, want)
 	}
@@ -88,10 +88,10 @@ func TestAnswerTakesREDButNoOrientationAndNoFEC(t *testing.T) {
 	if want := map[uint8]media.Codec{63: media.Opus, 109: media.Opus}; !maps.Equal(a.codecs, want) || !maps.Equal(a.red, map[uint8]bool{63: true}) {
 		t.Errorf("audio: %v, RED %v", a.codecs, a.red)
 	}
-	if !maps.Equal(v.codecs, map[uint8]media.Codec{96: media.VP8}) || v.red != nil {
+	if !maps.Equal(v.codecs, map[uint8]media.Codec{96: media.VP8}) || v.red != nil || v.extDependency != 5 {
 		t.Errorf("video: %v, RED %v, descriptor %d", v.codecs, v.red, v.extDependency)
 	}
-	if len(c.tracks) != 2 || !c.tracks[0].RED[63] {
+	if len(c.tracks) != 2 || !c.tracks[0].RED[63] || c.tracks[1].Dependencies != 5 {
 		t.Errorf("the tracks do not tell: %+v", c.tracks)
 	}
 }
@@ -110,7 +110,7 @@ func TestOfferHasREDFirstAndNoOrientation(t *testing.T) {
 		t.Error("RED does not say what is inside")
 	}
 	ext := extmap(video)
-	if _, ok := ext[uriOrientation]; ok {
+	if _, ok := ext[uriOrientation]; ok || ext[uriDependency] == 0 {
 		t.Errorf("extensions: %v", ext)
 	}
 	for _, name := range encodings(video) {
