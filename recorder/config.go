@@ -95,6 +95,10 @@ type Config struct {
 	// arrives is kept, and the error that has ended that.
 	Dump func() (path string, err error)
 
+	// NoManifest leaves the manifest to Session.Manifest: the Store's folder is
+	// not the session's own.
+	NoManifest bool
+
 	// Only restricts the recording to one kind of media; KindUnknown: both.
 	Only media.Kind
 	// Participants is a glob of ids to record, with the syntax of path.Match

@@ -54,6 +54,9 @@ func (s *Session) serviceManifest() {
 func (s *Session) writeManifest() error {
 	s.manifest.last, s.manifest.stale = s.now, false
 	s.manifest.due = s.now.Add(manifestRefresh)
+	if s.cfg.NoManifest {
+		return nil
+	}
 	b, err := s.Manifest().encode()
 	if err != nil {
 		return fmt.Errorf("encoding the manifest: %w", err)

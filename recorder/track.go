@@ -258,11 +258,8 @@ func (t *track) drain(now time.Time) {
 
 // frames moves frames from the depacketizer to the timeline.
 func (t *track) frames(now time.Time) {
-	for {
-		f, ok := t.dep.Next()
-		if !ok {
-			return
-		}
+	for t.dep.Ready() {
+		f, _ := t.dep.Next()
 		if f.Key && t.in.Kind == media.Video {
 			t.keys.keyframe(f.Timestamp, now)
 		}
@@ -276,11 +273,8 @@ func (t *track) frames(now time.Time) {
 
 // collect moves the frames whose place is decided to the recording.
 func (t *track) collect(now time.Time) {
-	for {
-		p, ok := t.place.Pop(now.Sub(t.s.start))
-		if !ok {
-			return
-		}
+	for elapsed := now.Sub(t.s.start); t.place.Ready(elapsed); {
+		p, _ := t.place.Pop(elapsed)
 		t.deliver(&p.Frame, max(p.Time, 0), now)
 	}
 }

@@ -33,15 +33,19 @@ type assembler struct {
 	restarted     bool
 }
 
+// Ready implements Depacketizer.
+func (a *assembler) Ready() bool { return a.head < len(a.queue) }
+
 // Next implements Depacketizer.
 func (a *assembler) Next() (Frame, bool) {
-	if a.head == len(a.queue) {
-		a.queue, a.head = a.queue[:0], 0
+	if !a.Ready() {
 		return Frame{}, false
 	}
 	f := a.queue[a.head]
 	a.queue[a.head] = Frame{}
-	a.head++
+	if a.head++; a.head == len(a.queue) {
+		a.queue, a.head = a.queue[:0], 0
+	}
 	return f, true
 }
 

@@ -157,6 +157,9 @@ type Depacketizer interface {
 	// Restart says that the sender began anew: the next packet has nothing to
 	// do with those before.
 	Restart()
+	// Ready tells whether Next has a frame, for less than Next takes: most
+	// packets of video complete none.
+	Ready() bool
 	// Next gives the next complete and decodable frame, if there is one.
 	Next() (Frame, bool)
 	// Flush says that the track has ended: what is complete is given by Next,

@@ -311,15 +311,20 @@ func (t *Track) target(m int64) int64 {
 	return line + base
 }
 
-// Pop gives the next frame with its place, once it is decided. It returns
-// false when there is none or it must wait; now is the time since the session
-// began.
-func (t *Track) Pop(now time.Duration) (Placed, bool) {
+// Ready tells whether Pop gives a frame, for less than Pop takes.
+func (t *Track) Ready(now time.Duration) bool {
 	t.clock.advance(clampTime(now))
 	if t.held > 0 && t.clock.now >= t.hold.until {
 		t.timeout()
 	}
-	if t.head == len(t.queue)-t.held {
+	return t.head < len(t.queue)-t.held
+}
+
+// Pop gives the next frame with its place, once it is decided. It returns
+// false when there is none or it must wait; now is the time since the session
+// began.
+func (t *Track) Pop(now time.Duration) (Placed, bool) {
+	if !t.Ready(now) {
 		return Placed{}, false
 	}
 	it := t.queue[t.head]
