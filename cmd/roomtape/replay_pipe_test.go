@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -82,5 +83,30 @@ func TestStdinNeedsRoomForACopy(t *testing.T) {
 	_, stderr := replayStdin(t, exitStorage, content, "--out", t.TempDir())
 	if !strings.Contains(stderr, "keeping what the pipe gives") {
 		t.Errorf("it says %q", stderr)
+	}
+}
+
+// A Janus file that goes on as its beginning did not promise gives what a reading
+// of all of it gives, and nothing is left of the first try.
+func TestUnforeseenDumpIsReplayedAnew(t *testing.T) {
+	b := []byte("MJR00002\x00\x23" + `{"t":"a","c":"opus","u":1700000000}`)
+	for i := range 3000 {
+		p := []byte{0x80, 111, byte(i >> 8), byte(i)}
+		p = binary.BigEndian.AppendUint32(p, uint32(960*i))
+		p = append(p, 0, 0, 0, byte(1+i/2900), 0xfc, byte(i))
+		b = binary.BigEndian.AppendUint32(append(b, "MEET"...), uint32(20*i))
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(p))), p...)
+	}
+	file := filepath.Join(t.TempDir(), "call.mjr")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := replayStdin(t, exitOK, b, "--out", t.TempDir(), "--name", "call")
+	got, dir := replayFile(t, "--name", "call", file)
+	if w, g := digests(want.Manifest), digests(got.Manifest); w != g || len(got.Dump.Streams) != 2 {
+		t.Errorf("%s, want %s", g, w)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != len(got.Files) {
+		t.Errorf("%v, %v", files, err)
 	}
 }

@@ -110,10 +110,9 @@ func checkGolden(ctx context.Context, o replayOptions, want any, m recorder.Mani
 	return nil
 }
 
-// replayDumps replays the dumps. The result is nil when it came to no session;
-// otherwise it is there beside an error too.
-func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logger) (*replayed, error) {
-	room, err := dump.Open(ctx, o.dumps, o.dump)
+// openDump opens the dumps; its errors have an exit code.
+func openDump(ctx context.Context, files []string, cfg dump.Config) (*dump.Room, error) {
+	room, err := dump.Open(ctx, files, cfg)
 	var path *fs.PathError
 	switch {
 	case ctx.Err() != nil:
@@ -122,7 +121,16 @@ func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logg
 		return nil, fmt.Errorf("%w: %w", recorder.ErrStorage, err)
 	case errors.As(err, &path):
 		return nil, usageError{err}
-	case err != nil:
+	}
+	return room, err
+}
+
+// replayDumps replays the dumps. The result is nil when it came to no session;
+// otherwise it is there beside an error too.
+func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logger) (*replayed, error) {
+	o.dump.Glance = o.speed == 0
+	room, err := openDump(ctx, o.dumps, o.dump)
+	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = room.Close() }() // it was only read
@@ -137,14 +145,24 @@ func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logg
 	}
 	defer place.close()
 
-	cfg := o.config(info)
-	cfg.Store, cfg.Logger = place.store, log
-	cfg.OnStatus = statusShower(std, dumpName(o.dumps))
-	session, err := recorder.NewSession(cfg)
-	if err != nil {
+	session, err := o.record(ctx, room, info, place, std, log)
+	if errors.Is(err, dump.ErrUnforeseen) { // which is rare, so it is worth a try
+		log.Info("reading the whole dump first", "why", err)
+		for _, f := range session.Manifest().Files {
+			if err := place.root.Remove(filepath.FromSlash(f.Path)); err != nil {
+				return nil, fmt.Errorf("%w: %w", recorder.ErrStorage, err)
+			}
+		}
+		_ = room.Close() // it was only read
+		o.dump.Glance = false
+		if room, err = openDump(ctx, o.dumps, o.dump); err != nil {
+			return nil, err
+		}
+		session, err = o.record(ctx, room, info, place, std, log)
+	}
+	if session == nil {
 		return nil, err
 	}
-	err = session.Run(ctx, &pastRoom{Room: room, speed: o.speed})
 	if errors.Is(err, recorder.ErrNoMedia) {
 		err = fmt.Errorf("%s: %w: %w", strings.Join(o.dumps, ", "), errDamaged, err)
 	}
@@ -152,6 +170,21 @@ func replayDumps(ctx context.Context, o replayOptions, std stdio, log *slog.Logg
 		hash(ctx, session, log)
 	}
 	return &replayed{Manifest: session.Manifest(), Dump: room.Summary(), dir: place.dir}, err
+}
+
+// record lets the recorder record the room. The session is nil when it has not
+// begun.
+func (o *replayOptions) record(
+	ctx context.Context, room *dump.Room, info dump.SessionInfo, place *replaySink, std stdio, log *slog.Logger,
+) (*recorder.Session, error) {
+	cfg := o.config(info)
+	cfg.Store, cfg.Logger = place.store, log
+	cfg.OnStatus = statusShower(std, dumpName(o.dumps))
+	session, err := recorder.NewSession(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return session, session.Run(ctx, &pastRoom{Room: room, speed: o.speed})
 }
 
 // config gives the recorder's configuration: what the dump says the live one
@@ -162,7 +195,8 @@ func (o *replayOptions) config(info dump.SessionInfo) recorder.Config {
 		NewMuxer: o.format.newMuxer, Ext: o.format.ext,
 		Name: o.name, NameVars: map[string]string{"dump": dumpName(o.dumps)},
 		Participants: info.Options[optionParticipants],
-		Fsync:        recorder.FsyncClose,
+		Fsync:        recorder.FsyncNever, // what a power cut takes can be replayed again
+		NoManifest:   o.session == "",
 		Chunk:        o.chunk, MaxWaitLoss: o.maxWaitLoss,
 	}
 	if cfg.Recorder == "" {
@@ -199,7 +233,8 @@ func dumpName(files []string) string {
 // replaySink is where the recordings of a replay go.
 type replaySink struct {
 	store output.Store
-	dir   string // "": a folder that is removed
+	root  *os.Root // of store
+	dir   string   // "": a folder that is removed
 	close func()
 }
 
@@ -239,9 +274,9 @@ func openReplaySink(o replayOptions, info dump.SessionInfo) (*replaySink, error)
 		_ = root.Close()
 		cleanup()
 	}
-	opts := output.DirOptions{NoSync: o.check != "" && o.out == ""}
+	opts := output.DirOptions{NoSync: true}
 	if o.session == "" {
-		k.store = unlistedStore{output.OpenDir(root, opts)}
+		k.store, k.root = output.OpenDir(root, opts), root
 		return k, nil
 	}
 	name, err := output.Expand(o.session, replaySessionVars(info.Room, dumpName(o.dumps), info.Start))
@@ -264,7 +299,7 @@ func openReplaySink(o replayOptions, info dump.SessionInfo) (*replaySink, error)
 		_ = root.Close()
 		cleanup()
 	}
-	k.store = output.OpenDir(inner, opts)
+	k.store, k.root = output.OpenDir(inner, opts), inner
 	return k, nil
 }
 
@@ -273,13 +308,6 @@ func replaySessionVars(room, name string, start time.Time) map[string]string {
 	vars["dump"] = name
 	return vars
 }
-
-// unlistedStore is a Store that keeps no manifest: a folder that is not the
-// session's own may have another one.
-type unlistedStore struct{ output.Store }
-
-// WriteFile does nothing.
-func (unlistedStore) WriteFile(string, []byte) error { return nil }
 
 // pastRoom is a room that has already happened. It gives no ticks, since the
 // recorder knows from the times of events what was due before them.

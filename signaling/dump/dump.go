@@ -89,6 +89,12 @@ type Config struct {
 	// AES_CM_128_HMAC_SHA1_80 (RFC 3711, RFC 4568 §6.2), 30 bytes; nil when
 	// the dump is not encrypted.
 	SRTPKey []byte
+	// Glance lets Open look only at the beginning of Janus' files, which say
+	// themselves what is in them. Should one hold something else too, Next
+	// gives ErrUnforeseen where that begins: then the dump has to be opened
+	// without Glance. Until then the events are the same; Summary tells what has
+	// come so far.
+	Glance bool
 	// Stdin is what the name Stdin stands for; nil: a file of that name.
 	Stdin io.Reader
 }

@@ -42,7 +42,11 @@ type input struct {
 	r      *bufio.Reader
 	offset int64
 	record int64 // where the current record began
+	large  []byte
 }
+
+// inputBuffer is how much is read at once: what stays in a processor's cache.
+const inputBuffer = 64 << 10
 
 // begin notes that a record begins here.
 func (in *input) begin() { in.record = in.offset }
@@ -51,19 +55,40 @@ func (in *input) begin() { in.record = in.offset }
 // call. At the end of the file it is io.EOF if no byte is left, and damage
 // otherwise.
 func (in *input) take(n int) ([]byte, error) {
+	if n > inputBuffer {
+		return in.takeLarge(n)
+	}
 	b, err := in.r.Peek(n)
 	if len(b) == n {
 		in.offset += int64(n)
 		_, err = in.r.Discard(n)
 		return b, err
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		if len(b) == 0 && in.offset == in.record {
-			return nil, io.EOF
-		}
-		return nil, in.damage("the file is cut off")
+	return nil, in.short(len(b), err)
+}
+
+// takeLarge is take of more than the buffer holds.
+func (in *input) takeLarge(n int) ([]byte, error) {
+	if cap(in.large) < n {
+		in.large = make([]byte, maxRecord)
 	}
-	return nil, in.failed(err)
+	got, err := io.ReadFull(in.r, in.large[:n])
+	if err == nil {
+		in.offset += int64(n)
+		return in.large[:n], nil
+	}
+	return nil, in.short(got, err)
+}
+
+// short gives the error of a take that got only some bytes.
+func (in *input) short(got int, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if got == 0 && in.offset == in.record {
+			return io.EOF
+		}
+		return in.damage("the file is cut off")
+	}
+	return in.failed(err)
 }
 
 // failed gives the error for one of reading the file: that of the operating
@@ -98,14 +123,14 @@ func (in *input) damage(what string, args ...any) error {
 
 // openSource tells the format of what r reads, and gives its records.
 func openSource(name string, r io.Reader) (source, error) {
-	in := &input{name: name, r: bufio.NewReaderSize(r, maxRecord)}
+	in := &input{name: name, r: bufio.NewReaderSize(r, inputBuffer)}
 	head, err := in.r.Peek(2)
 	if err == nil && head[0] == 0x1f && head[1] == 0x8b {
 		z, err := gzip.NewReader(in.r)
 		if err != nil {
 			return nil, in.damage("%v", err)
 		}
-		in.r = bufio.NewReaderSize(z, maxRecord)
+		in.r = bufio.NewReaderSize(z, inputBuffer)
 	}
 	head, err = in.r.Peek(sniffed)
 	if len(head) == 0 && errors.Is(err, io.EOF) {

@@ -196,6 +196,15 @@ func (r *replay) fill(ctx context.Context, f *feed) error {
 		err := f.src.next(&f.d)
 		if err != nil {
 			f.done, f.d.data = true, nil
+			if f.facts.partial && (errors.Is(err, io.EOF) || errors.Is(err, ErrDamaged)) {
+				var damage error
+				if !errors.Is(err, io.EOF) {
+					damage = err
+				}
+				if err := r.foreseen(f, damage); err != nil {
+					return err
+				}
+			}
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
@@ -206,6 +215,11 @@ func (r *replay) fill(ctx context.Context, f *feed) error {
 				r.damage = err
 			}
 			return nil
+		}
+		if f.facts.partial {
+			if err := r.foresaw(f); err != nil {
+				return err
+			}
 		}
 		if f.d.other != "" {
 			continue
@@ -355,7 +369,7 @@ func (r *replay) control(f *feed) {
 		},
 		bye: func(ssrc uint32) {
 			// One that goes on has not left; packets may also be late.
-			if s := r.reporter(f, ssrc); s != nil && s.play.packets >= s.packets {
+			if s := r.reporter(f, ssrc); s != nil && s.ended() {
 				r.finish(s)
 			}
 		},
@@ -405,7 +419,7 @@ func (r *replay) retire() {
 	r.look = r.now.Add(silentFor / 10)
 	for _, p := range slices.Clone(r.live) {
 		for _, s := range p.streams {
-			if s.play.packets >= s.packets && r.now.Sub(s.play.latest) > silentFor {
+			if s.ended() && r.now.Sub(s.play.latest) > silentFor {
 				r.finish(s)
 			}
 		}

@@ -68,6 +68,31 @@ func open(ctx context.Context, files []string, cfg Config, opener opener) (*Room
 		return nil, err
 	}
 	v := newSurvey(cfg, c)
+	own, err := v.read(ctx, files, opener)
+	if own != nil || err != nil {
+		return own, err
+	}
+	v.decide()
+	if slices.ContainsFunc(v.files, func(f *fileFacts) bool { return f.partial }) {
+		if !v.foreseeable() {
+			cfg.Glance = false
+			return open(ctx, files, cfg, opener)
+		}
+		v.glanced()
+	}
+	if err := v.usable(); err != nil {
+		return nil, &UnusableError{Summary: v.summary(), Err: err}
+	}
+	p, err := newReplay(v, files, opener)
+	if err != nil {
+		return nil, err
+	}
+	return &Room{player: p}, nil
+}
+
+// read is the first pass over the files. When the file is one that a Writer has
+// written, it gives the room.
+func (v *survey) read(ctx context.Context, files []string, opener opener) (*Room, error) {
 	for _, name := range files {
 		f, err := opener(name)
 		if err != nil {
@@ -88,21 +113,13 @@ func open(ctx context.Context, files []string, cfg Config, opener opener) (*Room
 			err = s.keep()
 		}
 		if err == nil {
-			err = v.file(ctx, src, name)
+			err = v.file(ctx, src, name, v.cfg.glances(src, f))
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 	}
-	v.decide()
-	if err := v.usable(); err != nil {
-		return nil, &UnusableError{Summary: v.summary(), Err: err}
-	}
-	p, err := newReplay(v, files, opener)
-	if err != nil {
-		return nil, err
-	}
-	return &Room{player: p}, nil
+	return nil, nil //nolint:nilnil // no room yet
 }
 
 // openOwn opens a dump that a Writer has written. It takes over f.
@@ -157,8 +174,8 @@ func (v *survey) usable() error {
 	return fmt.Errorf("%s: %w in it", where, ErrNoMedia)
 }
 
-// Summary says what is in the dump. Of a recorder's own dump, which is read only
-// once, it tells what has come so far.
+// Summary says what is in the dump. Of a recorder's own dump, and of one that
+// was only glanced at, which are read once, it tells what has come so far.
 func (r *Room) Summary() Summary { return r.player.summary() }
 
 // Next implements signaling.Room.

@@ -30,6 +30,7 @@ type stream struct {
 	// first and last are the earliest and latest capture times.
 	first, last time.Time
 	packets     int64
+	partial     bool // packets counts those of the second pass
 	payloads    []*payload
 	name        string // canonical name
 
@@ -74,6 +75,7 @@ type fileFacts struct {
 	File
 	hint    Format // the codec that its header says
 	rtpTime bool
+	partial bool // there is more than the first pass has read
 	start   time.Time
 	damage  error
 }
@@ -120,8 +122,8 @@ func newSurvey(cfg Config, c *cipher) *survey {
 // checkEvery is how many records are read between looks at the context.
 const checkEvery = 4096
 
-// file goes through one file. A damaged one is no error.
-func (v *survey) file(ctx context.Context, src source, name string) error {
+// file goes through one file, or its beginning. A damaged one is no error.
+func (v *survey) file(ctx context.Context, src source, name string, glance bool) error {
 	f := &fileFacts{File: File{Name: name, Format: src.format()}}
 	if m, ok := src.(*mjr); ok {
 		f.hint = m.formatOf()
@@ -131,6 +133,10 @@ func (v *survey) file(ctx context.Context, src source, name string) error {
 	for n := 0; ; n++ {
 		if n%checkEvery == 0 && ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if glance && n == glanceRecords {
+			f.partial = true
+			return nil
 		}
 		err := src.next(&d)
 		if errors.Is(err, io.EOF) {
