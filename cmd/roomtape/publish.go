@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,16 @@ import (
 	"github.com/roomtape/roomtape/signaling/peer"
 )
 
+// publishedCodecs are those that can be encoded.
+var publishedCodecs = []media.Codec{media.VP8, media.VP9, media.AV1}
+
+// What is published when nothing else is asked for.
+const (
+	defaultFrameRate  = 30
+	defaultBitrate    = 2_500_000
+	defaultMinBitrate = 150_000
+)
+
 func publishCommand(std stdio) *cli.Command {
 	return &cli.Command{
 		Name:      "publish",
@@ -22,6 +33,10 @@ func publishCommand(std stdio) *cli.Command {
 however many watch, and follows what the slowest of them can receive, down to --min-bitrate.
 
 ` + sourceHelp() + `
+With --control, commands are {"source":"screen"} (goes over to another source, and back to the first
+one when that ends), {"bitrate":800000} (at most), {"mute":true} and {"stop":true}, each on a line; each
+is answered by {"ok":true} or {"ok":false,"error":"…"}.
+
 ` + exitCodes(exitOK, exitInternal, exitUsage, exitJoin, exitLost, exitDamaged, exitSource, exitForced),
 		Flags: publishFlags(),
 		Action: func(c *cli.Context) error {
@@ -43,8 +58,8 @@ func publishFlags() []cli.Flag {
 	return withEnv(
 		&cli.StringFlag{Name: "source", Value: "screen", Usage: "`WHAT` is shown"},
 		&cli.StringFlag{Name: "size", Usage: "`WIDTHxHEIGHT` of the picture at most (default: what the source has)"},
-		&cli.IntFlag{Name: "fps", Value: 30, Usage: "`N` pictures a second"},
-		&cli.StringFlag{Name: "codec", Value: "vp8", Usage: "video `CODEC`: vp8, vp9 or av1"},
+		&cli.IntFlag{Name: "fps", Value: defaultFrameRate, Usage: "`N` pictures a second"},
+		&cli.StringFlag{Name: "codec", Value: "vp8", Usage: "video `CODEC`: " + codecList(publishedCodecs)},
 		&cli.StringFlag{Name: "encoder", Usage: "`NAME` of an encoder of ffmpeg's in place of the usual one, such as a hardware encoder"},
 		&cli.StringFlag{Name: "bitrate", Value: "2500k", Usage: "at most `N` bit/s of video, such as 800k or 2.5M"},
 		&cli.StringFlag{Name: "min-bitrate", Value: "150k", Usage: "never less than `N` bit/s, however slow a viewer is"},
@@ -57,6 +72,7 @@ func publishFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "duration", Usage: "leave after `TIME` (default: stay)", DefaultText: "none"},
 		&cli.StringSliceFlag{Name: "ice-server", Usage: "`URL` of a STUN or TURN server, repeatable; stun:HOST, turn:USER:PASSWORD@HOST, turns:…"},
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
+		&cli.StringFlag{Name: "control", Usage: "take commands as lines of JSON from `WHERE`: stdin, or unix:PATH"},
 		&cli.BoolFlag{Name: "json", Usage: "what was sent to whom, on stdout at the end"},
 	)
 }
@@ -71,12 +87,14 @@ type publishOptions struct {
 	joinTimeout, duration time.Duration
 	iceServers            []peer.ICEServer
 	relayOnly, json       bool
+	control               string
 }
 
 // publishOptionsOf reads the flags and checks them; its errors are usage errors.
 func publishOptionsOf(c *cli.Context) (publishOptions, error) {
 	o := publishOptions{
-		peerID: c.String("peer-id"), joinTimeout: c.Duration("join-timeout"), duration: c.Duration("duration"), json: c.Bool("json"),
+		peerID: c.String("peer-id"), joinTimeout: c.Duration("join-timeout"), duration: c.Duration("duration"),
+		control: c.String("control"), json: c.Bool("json"),
 	}
 	rawURL, err := oneArgument(c, "ROOM", "wss://rooms.example.org/standup")
 	if err != nil {
@@ -92,6 +110,9 @@ func publishOptionsOf(c *cli.Context) (publishOptions, error) {
 		return o, usagef("--duration %v is less than nothing", o.duration)
 	}
 	if o.iceServers, o.relayOnly, err = iceOptionsOf(c); err != nil {
+		return o, err
+	}
+	if err = checkControl(o.control); err != nil {
 		return o, err
 	}
 	if o.minBitrate, err = parseBitrate(c.String("min-bitrate")); err != nil {
@@ -133,10 +154,8 @@ func sourceOptionsOf(c *cli.Context) (sourceOptions, error) {
 	if o.Bitrate, err = parseBitrate(c.String("bitrate")); err != nil {
 		return o, usagef("--bitrate: %w", err)
 	}
-	switch o.Video = media.ParseCodec(c.String("codec")); o.Video {
-	case media.VP8, media.VP9, media.AV1:
-	default:
-		return o, usagef("--codec %q is none of vp8, vp9, av1", c.String("codec"))
+	if o.Video = media.ParseCodec(c.String("codec")); !slices.Contains(publishedCodecs, o.Video) {
+		return o, usagef("--codec %q is none of %s", c.String("codec"), codecList(publishedCodecs))
 	}
 	switch c.String("cursor") {
 	case "always":

@@ -37,16 +37,16 @@ type publisher struct {
 	source *capture.Switch
 	pub    *peer.Publication
 
-	// target is the bitrate that the viewers allow.
-	target atomic.Int64
-	result published
+	// allowed is the bitrate that the viewers allow, most what a command does.
+	allowed, most atomic.Int64
+	result        published
 }
 
 // publish shows a source in a room until it ends, ctx is done or the duration is
 // over.
 func publish(ctx context.Context, o publishOptions, std stdio, log *slog.Logger) error {
-	p := &publisher{o: o, log: log, result: published{Room: o.room, Source: o.source.kind.name, Codec: o.source.Video.String()}}
-	err := p.run(ctx)
+	p := newPublisher(o, log)
+	err := p.run(ctx, std)
 	if p.pub == nil {
 		return err
 	}
@@ -59,8 +59,17 @@ func publish(ctx context.Context, o publishOptions, std stdio, log *slog.Logger)
 	return err
 }
 
-func (p *publisher) run(ctx context.Context) error {
-	// The source first: nobody is to see a participant who has nothing to show.
+// newPublisher makes a publisher that has nothing to show yet.
+func newPublisher(o publishOptions, log *slog.Logger) *publisher {
+	p := &publisher{o: o, log: log, result: published{Room: o.room, Source: o.source.kind.name, Codec: o.source.Video.String()}}
+	p.allowed.Store(int64(o.source.Bitrate))
+	p.most.Store(int64(o.source.Bitrate))
+	return p
+}
+
+// open opens the source, and makes the publication that it is shown by. The caller
+// must close the source when the error is nil.
+func (p *publisher) open(ctx context.Context) error {
 	opening, cancel := context.WithTimeout(ctx, sourceGrace)
 	source, err := capture.NewSwitch(opening, p.o.source.opener(p.log), p.o.source.Bitrate)
 	cancel()
@@ -74,32 +83,48 @@ func (p *publisher) run(ctx context.Context) error {
 		return err
 	}
 	p.source = source
-	defer func() { _ = source.Close() }() // it has nothing to lose
-
 	p.pub, err = peer.NewPublication(peer.PublicationConfig{
-		Video: p.o.source.Video, Audio: p.o.source.Audio, Stream: p.o.source.kind.name,
+		Video: p.o.source.Video, Audio: p.o.source.Audio, Stream: streamPrefix + p.o.source.kind.name,
 		MinBitrate: p.o.minBitrate, MaxBitrate: p.o.source.Bitrate,
 		RequestKeyframe: source.RequestKeyframe, SetBitrate: p.follow,
 	})
 	if err != nil {
+		_ = source.Close() // nobody has seen it
+	}
+	return err
+}
+
+// streamPrefix begins the MediaStream ids of what is published, by which a page
+// knows to show it large.
+const streamPrefix = "roomtape-"
+
+func (p *publisher) run(ctx context.Context, std stdio) error {
+	// The source first: nobody is to see a participant who has nothing to show.
+	if err := p.open(ctx); err != nil {
 		return err
+	}
+	defer func() { _ = p.source.Close() }() // it has nothing to lose
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if p.o.control != "" {
+		c := &control{log: p.log, do: func(ctx context.Context, c command) error { return p.obey(ctx, c, stop) }}
+		closing, err := openControl(ctx, p.o.control, c, std)
+		if err != nil {
+			return err
+		}
+		defer closing()
 	}
 	room, err := p.join(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = room.Close() }()
+	defer func() { _ = room.Close() }() // we have left either way
 	if p.o.duration > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, p.o.duration)
-		defer stop()
+		timer := time.AfterFunc(p.o.duration, func() { stop(nil) })
+		defer timer.Stop()
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	go func() { stop(p.attend(ctx, room)) }()
-	start := time.Now()
 	err = p.show(ctx)
-	p.result.Seconds = time.Since(start).Seconds()
 	if lost := context.Cause(ctx); errors.Is(lost, signaling.ErrLost) {
 		return lost
 	}
@@ -134,14 +159,53 @@ func (p *publisher) attend(ctx context.Context, room signaling.Room) error {
 
 // follow is told the bitrate that the slowest viewer can receive.
 func (p *publisher) follow(bitrate int) {
-	p.target.Store(int64(bitrate))
+	p.allowed.Store(int64(bitrate))
+	p.adjust()
+}
+
+// adjust wishes for the bitrate that viewers and commands allow.
+func (p *publisher) adjust() {
+	bitrate := int(min(p.allowed.Load(), p.most.Load()))
 	p.source.SetBitrate(bitrate)
 	p.log.Info("bitrate", "bits_per_second", bitrate)
 }
 
+// obey does what a control's line says.
+func (p *publisher) obey(ctx context.Context, c command, stop context.CancelCauseFunc) error {
+	if c.Bitrate != nil {
+		if *c.Bitrate < p.o.minBitrate || *c.Bitrate > p.o.source.Bitrate {
+			return fmt.Errorf("a bitrate of %d is not within %d to %d", *c.Bitrate, p.o.minBitrate, p.o.source.Bitrate)
+		}
+		p.most.Store(int64(*c.Bitrate))
+		p.adjust()
+	}
+	if c.Mute != nil {
+		p.source.Mute(*c.Mute)
+	}
+	if c.Source != nil {
+		o := p.o.source
+		var err error
+		if o.kind, o.what, err = findSource(*c.Source); err != nil {
+			return err
+		}
+		opening, cancel := context.WithTimeout(ctx, sourceGrace)
+		defer cancel()
+		if err := p.source.Replace(opening, o.opener(p.log)); err != nil {
+			return err
+		}
+		p.log.Info("source", "source", o.kind.name)
+	}
+	if c.Stop != nil && *c.Stop {
+		stop(nil)
+	}
+	return nil
+}
+
 // show sends what the source gives until it ends or ctx is done.
 func (p *publisher) show(ctx context.Context) error {
-	looked := time.Now()
+	start := time.Now()
+	defer func() { p.result.Seconds = time.Since(start).Seconds() }()
+	looked := start
 	for {
 		sample, err := p.source.Next(ctx)
 		if err != nil {
@@ -167,5 +231,23 @@ func (p *publisher) show(ctx context.Context) error {
 			looked = now
 			r.Viewers = max(r.Viewers, len(p.pub.Viewers()))
 		}
+	}
+}
+
+// background shows the source beside a recording, which goes on when it ends.
+// The function that it gives ends showing and tells how it went.
+func (p *publisher) background(ctx context.Context) (end func() error) {
+	done := make(chan error, 1)
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		err := p.show(ctx)
+		if err != nil {
+			p.log.Error("publishing has ended", "error", err)
+		}
+		done <- err
+	}()
+	return func() error {
+		stop()
+		return <-done
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/roomtape/roomtape/capture"
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/output"
 	"github.com/roomtape/roomtape/recorder"
@@ -75,6 +76,7 @@ func recordFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
 		&cli.BoolFlag{Name: "dump-rtp", Usage: "also keep what arrives, as dump.pcapng beside the recordings, for replay and Wireshark"},
 		&cli.BoolFlag{Name: "announce", Value: true, Usage: "tell the room that it is being recorded"},
+		&cli.StringFlag{Name: "publish", Usage: "also show `SOURCE` in the room, as publish does: screen, pattern, …"},
 		&cli.StringFlag{Name: "exec-after", Usage: "shell `COMMAND` to run when a file is final, with $ROOMTAPE_FILE and $ROOMTAPE_MANIFEST"},
 		&cli.BoolFlag{Name: "json", Usage: "the manifest on stdout at the end"},
 	)
@@ -131,7 +133,32 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 	if o.iceServers, o.relayOnly, err = iceOptionsOf(c); err != nil {
 		return o, err
 	}
+	if c.IsSet("publish") {
+		if o.publishes, err = recordSourceOf(c.String("publish"), &o); err != nil {
+			return o, err
+		}
+	}
 	return o, o.check()
+}
+
+// recordSourceOf gives what --publish of a recording shows, in the first codec
+// offered that can be encoded; its errors are usage errors.
+func recordSourceOf(text string, o *recordOptions) (*sourceOptions, error) {
+	kind, what, err := findSource(text)
+	if err != nil {
+		return nil, err
+	}
+	s := &sourceOptions{kind: kind, what: what, audio: "none", Constraints: capture.Constraints{FrameRate: defaultFrameRate, Bitrate: defaultBitrate}}
+	if kind.ownSound && o.only != media.Video {
+		s.audio, s.Audio = "source", media.Opus
+	}
+	for _, codec := range o.codecs {
+		if slices.Contains(publishedCodecs, codec) {
+			s.Video = codec
+			return s, nil
+		}
+	}
+	return nil, usagef("--publish: --codecs has none that can be encoded, which are %s", codecList(publishedCodecs))
 }
 
 // iceOptionsOf reads the flags about ICE; its errors are usage errors.

@@ -38,7 +38,8 @@ type recordOptions struct {
 	relayOnly, announce, dumpRTP            bool
 	execAfter                               string
 	json                                    bool
-	publish                                 *peer.Publication // nil: nothing
+	publishes                               *sourceOptions    // nil: nothing
+	publish                                 *peer.Publication // of what publishes says
 	sendOnly                                bool
 }
 
@@ -82,6 +83,15 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		tellOrphans(findOrphans(o.out, o.partialSuffix, time.Now()), log)
 	}
 
+	var showing *publisher
+	if o.publishes != nil {
+		showing = newPublisher(publishOptions{room: o.room, source: *o.publishes, minBitrate: defaultMinBitrate}, log)
+		if err := showing.open(ctx); err != nil {
+			return nil, err
+		}
+		defer func() { _ = showing.source.Close() }() // it has nothing to lose
+		o.publish = showing.pub
+	}
 	room, err := join(ctx, o, log)
 	if err != nil {
 		return nil, err
@@ -128,8 +138,13 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
+	shown := func() error { return nil }
+	if showing != nil {
+		shown = showing.background(ctx)
+	}
 	err = session.Run(ctx, source)
 	leave() // before anything that takes its time
+	err = listErrors(err, shown())
 	finish()
 	hash(ctx, session, log)
 	return &recorded{dir: sink.dir, manifest: session.Manifest()}, err
