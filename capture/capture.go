@@ -20,6 +20,9 @@ var (
 	// program is missing, there is no such display, device or file, or it
 	// can't be opened.
 	ErrUnavailable = errors.New("cannot be captured")
+	// ErrName means that what is asked for has a name that nothing can have, or
+	// names a file that is not there.
+	ErrName = errors.New("not a source")
 	// ErrDamaged means that a media file is broken, or of a kind or codec that
 	// is not known.
 	ErrDamaged = errors.New("media file cannot be used")
@@ -42,6 +45,9 @@ type Sample struct {
 //
 // One goroutine calls Next; the other methods may be called by any.
 type Source interface {
+	// Tracks gives the codecs of what the source gives, CodecUnknown for what it
+	// does not. They do not change.
+	Tracks() (video, audio media.Codec)
 	// Next waits for the next sample. The error is io.EOF when the source has
 	// come to its end or was closed, ctx's error when ctx is done, and else
 	// wraps one of the errors above. After an error there are no more samples.
@@ -68,8 +74,10 @@ type Constraints struct {
 	// HideCursor leaves the pointer out.
 	HideCursor bool
 	// Video is the codec of the pictures, Audio that of sound; CodecUnknown
-	// leaves the kind out.
+	// leaves the kind out. With AnyVideo, a source that has encoded pictures
+	// gives them as they are, whatever their codec.
 	Video, Audio media.Codec
+	AnyVideo     bool
 	// Bitrate of the video is in bit/s.
 	Bitrate int
 	// Encoder names an encoder of the program that encodes, such as

@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ type Switch struct {
 	bitrate int
 	muted   bool
 	closed  bool
+	video   media.Codec
+	audio   media.Codec
 
 	// Of Next.
 	last    [3]time.Time // by kind
@@ -38,8 +41,14 @@ func NewSwitch(ctx context.Context, open Opener, bitrate int) (*Switch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Switch{stack: []Opener{open}, current: first, bitrate: bitrate, waiting: true}, nil
+	s := &Switch{stack: []Opener{open}, current: first, bitrate: bitrate, waiting: true}
+	s.video, s.audio = first.Tracks()
+	return s, nil
 }
+
+// Tracks implements Source: what the first source has, all others must have if
+// they have that kind.
+func (s *Switch) Tracks() (video, audio media.Codec) { return s.video, s.audio }
 
 // Replace shows another source. When it can't be opened, what is shown stays, and
 // the error says why.
@@ -53,6 +62,9 @@ func (s *Switch) Replace(ctx context.Context, open Opener) error {
 	next, err := open(ctx, bitrate)
 	if err != nil {
 		return err
+	}
+	if video, _ := next.Tracks(); video != s.video {
+		return errors.Join(fmt.Errorf("%w: it has %v in place of %v", ErrUnavailable, video, s.video), next.Close())
 	}
 	s.mu.Lock()
 	old := next
@@ -114,7 +126,7 @@ func (s *Switch) Next(ctx context.Context) (Sample, error) {
 func (s *Switch) takes(sample *Sample, from Source) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.muted || from != s.current {
+	if s.muted || from != s.current || sample.Kind == media.Audio && s.audio == media.CodecUnknown {
 		return false
 	}
 	if sample.Kind == media.Video {

@@ -173,6 +173,17 @@ func (s *Source) Next(ctx context.Context) (capture.Sample, error) {
 	}
 }
 
+// Tracks implements capture.Source.
+func (s *Source) Tracks() (video, audio media.Codec) {
+	if s.cfg.Picture != nil {
+		video = s.cfg.Video
+	}
+	if s.cfg.Sound != nil {
+		audio = s.cfg.Audio
+	}
+	return video, audio
+}
+
 // RequestKeyframe implements capture.Source.
 func (s *Source) RequestKeyframe() {
 	s.mu.Lock()

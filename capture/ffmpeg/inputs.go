@@ -48,7 +48,7 @@ var display = regexp.MustCompile(`^([A-Za-z0-9.\-]*:[0-9]+(?:\.[0-9]+)?)(\+[0-9]
 // Screen gives the input of a screen: name is an X display (":1.0"), maybe with
 // the upper left corner of the part of the size of c ("+X,Y"); "" is the default
 // one. On macOS it is the number of a screen, on Windows "desktop". env is added
-// to the environment. The error wraps capture.ErrUnavailable.
+// to the environment. The error wraps capture.ErrUnavailable or capture.ErrName.
 func Screen(c capture.Constraints, name string, env []string) (func(time.Duration) Input, error) {
 	rate := c.FrameRate
 	if rate == 0 {
@@ -79,7 +79,7 @@ func Screen(c capture.Constraints, name string, env []string) (func(time.Duratio
 		}
 		part := display.FindStringSubmatch(name)
 		if part == nil {
-			return nil, fmt.Errorf("%w: %q is no X display: want one as :1 or :1.0+X,Y", capture.ErrUnavailable, name)
+			return nil, fmt.Errorf("%w: %q is no X display: want one as :1 or :1.0+X,Y", capture.ErrName, name)
 		}
 		args = []string{"-f", "x11grab", "-framerate", strconv.Itoa(rate), "-draw_mouse", mouse}
 		if part[2] != "" && c.Width > 0 {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -99,7 +100,7 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Wait waits for the end of the program and tells how it ended: nil, or an error
-// with the last line that it said. When there is Stdout, it must have been read
+// with its name and the last line that it said. When there is Stdout, it must have been read
 // to its end, or the program stopped.
 func (p *Process) Wait() error {
 	go p.reap()
@@ -107,10 +108,11 @@ func (p *Process) Wait() error {
 	if p.err == nil || errors.Is(p.err, exec.ErrWaitDelay) {
 		return nil
 	}
+	why := p.err.Error()
 	if last := p.Said(); last != "" {
-		return fmt.Errorf("%w: %s", p.err, last)
+		why = last
 	}
-	return p.err
+	return fmt.Errorf("%s: %s", filepath.Base(p.cmd.Path), why)
 }
 
 // Said gives the last line that the program wrote to its standard error.

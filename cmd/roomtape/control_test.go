@@ -58,7 +58,7 @@ not JSON
 }
 
 func TestControlSocketIsOursAlone(t *testing.T) {
-	dir, err := os.MkdirTemp("", "c") // a socket's path is short
+	dir, err := os.MkdirTemp("", "c") //nolint:usetesting // a socket's path is short
 	if err != nil {
 		t.Fatal(err)
 	}

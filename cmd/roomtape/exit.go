@@ -99,7 +99,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.Is(err, capture.ErrName):
 		return exitUsage
 	case errors.Is(err, recorder.ErrStorage):
 		return exitStorage

@@ -59,7 +59,7 @@ func publishFlags() []cli.Flag {
 		&cli.StringFlag{Name: "source", Value: "screen", Usage: "`WHAT` is shown"},
 		&cli.StringFlag{Name: "size", Usage: "`WIDTHxHEIGHT` of the picture at most (default: what the source has)"},
 		&cli.IntFlag{Name: "fps", Value: defaultFrameRate, Usage: "`N` pictures a second"},
-		&cli.StringFlag{Name: "codec", Value: "vp8", Usage: "video `CODEC`: " + codecList(publishedCodecs)},
+		&cli.StringFlag{Name: "codec", Value: "vp8", Usage: "video `CODEC`: " + codecList(publishedCodecs) + " (a file that is played as it is has its own)"},
 		&cli.StringFlag{Name: "encoder", Usage: "`NAME` of an encoder of ffmpeg's in place of the usual one, such as a hardware encoder"},
 		&cli.StringFlag{Name: "bitrate", Value: "2500k", Usage: "at most `N` bit/s of video, such as 800k or 2.5M"},
 		&cli.StringFlag{Name: "min-bitrate", Value: "150k", Usage: "never less than `N` bit/s, however slow a viewer is"},
@@ -112,7 +112,7 @@ func publishOptionsOf(c *cli.Context) (publishOptions, error) {
 	if o.iceServers, o.relayOnly, err = iceOptionsOf(c); err != nil {
 		return o, err
 	}
-	if err = checkControl(o.control); err != nil {
+	if err := checkControl(o.control); err != nil {
 		return o, err
 	}
 	if o.minBitrate, err = parseBitrate(c.String("min-bitrate")); err != nil {
@@ -157,6 +157,7 @@ func sourceOptionsOf(c *cli.Context) (sourceOptions, error) {
 	if o.Video = media.ParseCodec(c.String("codec")); !slices.Contains(publishedCodecs, o.Video) {
 		return o, usagef("--codec %q is none of %s", c.String("codec"), codecList(publishedCodecs))
 	}
+	o.AnyVideo = !c.IsSet("codec")
 	switch c.String("cursor") {
 	case "always":
 	case "never":

@@ -83,8 +83,11 @@ func (p *publisher) open(ctx context.Context) error {
 		return err
 	}
 	p.source = source
+	video, audio := source.Tracks()
+	p.result.Codec = video.String()
+	p.o.source.Video, p.o.source.AnyVideo = video, false // what follows must be like it
 	p.pub, err = peer.NewPublication(peer.PublicationConfig{
-		Video: p.o.source.Video, Audio: p.o.source.Audio, Stream: streamPrefix + p.o.source.kind.name,
+		Video: video, Audio: audio, Stream: streamPrefix + p.o.source.kind.name,
 		MinBitrate: p.o.minBitrate, MaxBitrate: p.o.source.Bitrate,
 		RequestKeyframe: source.RequestKeyframe, SetBitrate: p.follow,
 	})
@@ -139,9 +142,18 @@ func (p *publisher) join(ctx context.Context) (signaling.Room, error) {
 	}
 	return join(ctx, recordOptions{
 		kind: p.o.kind, url: p.o.url, room: p.o.room, peerID: id, joinTimeout: p.o.joinTimeout,
-		codecs: []media.Codec{p.o.source.Video}, iceServers: p.o.iceServers, relayOnly: p.o.relayOnly,
+		codecs: p.codecs(), iceServers: p.o.iceServers, relayOnly: p.o.relayOnly,
 		publish: p.pub, sendOnly: true,
 	}, p.log)
+}
+
+// codecs gives what is offered: the one that pictures have, or, for sound alone,
+// any.
+func (p *publisher) codecs() []media.Codec {
+	if v := p.o.source.Video; v != media.CodecUnknown {
+		return []media.Codec{v}
+	}
+	return videoCodecs()
 }
 
 // attend takes what happens in the room, and returns when it is over.

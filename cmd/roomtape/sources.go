@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/roomtape/roomtape/capture"
 	"github.com/roomtape/roomtape/capture/ffmpeg"
+	"github.com/roomtape/roomtape/capture/file"
+	"github.com/roomtape/roomtape/media"
 )
 
 // sources are the kinds of source, told apart by what stands before the colon:
@@ -16,6 +20,7 @@ import (
 var sources = []sourceKind{
 	{name: "screen", form: "screen or screen:DISPLAY+X,Y", about: "this machine's screen, or another X display", open: openScreen},
 	{name: "pattern", form: "pattern", about: "a moving test picture with the time, a flash and a beep each second", ownSound: true, open: openPattern},
+	{name: "file", form: "file:PATH", about: "IVF, Ogg, WebM or Matroska, as it is; anything else that ffmpeg reads, encoded", needs: true, ownSound: true, open: openFile},
 }
 
 // A sourceKind knows how to open one kind of source.
@@ -77,6 +82,51 @@ func openPattern(ctx context.Context, o sourceOptions, log *slog.Logger) (captur
 		cfg.Sound = sound
 	}
 	return openFFmpeg(ctx, o, cfg)
+}
+
+// openFile plays a file as it is, if its codecs are those that are asked for, and
+// else encodes it.
+func openFile(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
+	cfg := file.Config{Paths: []string{o.what}, NoAudio: o.audio == "none" || o.audio == "system", Loop: o.loop}
+	if path, ok := strings.CutPrefix(o.audio, "file:"); ok {
+		cfg.Paths, cfg.NoAudio = append(cfg.Paths, path), false
+	}
+	s, err := file.Open(cfg)
+	if err == nil {
+		video, audio := s.Tracks()
+		fits := o.AnyVideo && o.Width == 0 || video == o.Video
+		if video == media.CodecUnknown {
+			fits = audio != media.CodecUnknown // sound alone
+		}
+		if fits && o.audio != "system" {
+			return s, nil
+		}
+		_ = s.Close() // it has played nothing
+	} else if !errors.Is(err, capture.ErrDamaged) {
+		return nil, err
+	}
+	if _, e := exec.LookPath("ffmpeg"); err != nil && e != nil {
+		return nil, err // which says more than that there is no ffmpeg
+	}
+	encoded, e := encodeFile(ctx, o, log)
+	if e != nil && err != nil && ctx.Err() == nil {
+		e = fmt.Errorf("%w; and %w", err, e) // neither of us can read it
+	}
+	return encoded, e
+}
+
+// encodeFile plays a file through ffmpeg.
+func encodeFile(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
+	f := ffmpeg.Config{Picture: ffmpeg.File(o.what, o.loop), Logger: log}
+	if o.audio == "source" {
+		heard := f
+		heard.Sound = ffmpeg.File(o.what, o.loop)
+		if s, err := openFFmpeg(ctx, o, heard); err == nil || ctx.Err() != nil {
+			return s, err
+		}
+		o.audio, o.Audio = "none", media.CodecUnknown // it may have none
+	}
+	return openFFmpeg(ctx, o, f)
 }
 
 // openFFmpeg adds the sound that the options ask for.

@@ -121,7 +121,7 @@ func (c *Conn) enter(state State) {
 			c.start(t, now)
 		}
 		if c.feed != nil {
-			c.feed.start()
+			c.feed.pub.begin(c.feed)
 		}
 		c.kick()
 	}

@@ -96,16 +96,17 @@ func (s *feed) tracks() []*outgoing {
 	return out
 }
 
-// start begins sending: the connection is up.
-func (s *feed) start() {
+// run begins sending, and tells whether it has not begun before: the connection
+// is up.
+func (s *feed) run() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running || s.stopped {
-		return
+		return false
 	}
 	s.running = true
-	go s.run()
-	go s.pub.wantKeyframe()
+	go s.send()
+	return true
 }
 
 // close ends sending and forgets the viewer.
@@ -225,9 +226,9 @@ func (s *feed) clearVideo() {
 	s.queue = kept
 }
 
-// run sends what is queued until the feed is closed: sound at once, then what
+// send sends what is queued until the feed is closed: sound at once, then what
 // is asked for again, then pictures, those at a pace.
-func (s *feed) run() {
+func (s *feed) send() {
 	defer close(s.done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -18,6 +18,10 @@ const (
 	// extensions, SRTP's tag and a TURN header it stays below 1280 bytes, which
 	// every link of the Internet carries.
 	payloadSize = 1140
+	// maxGroup and maxGroupLen bound, in bytes and frames, what a viewer who comes
+	// is sent of the past.
+	maxGroup    = 256 << 10
+	maxGroupLen = 120
 	// minTarget is the lowest video bitrate in bit/s that is ever asked for.
 	minTarget = 50_000
 )
@@ -63,6 +67,10 @@ type Publication struct {
 	mu     sync.Mutex
 	feeds  []*feed
 	target int
+	// group is the latest keyframe and what has followed it, for viewers who
+	// come; empty when that is more than they would want to wait for.
+	group     []*burst
+	groupSize int
 }
 
 // NewPublication makes a publication without viewers. Its errors wrap
@@ -151,10 +159,53 @@ func (p *Publication) Write(kind media.Kind, f media.Frame, captured time.Time) 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.keep(b)
 	for _, s := range p.feeds {
 		s.push(b)
 	}
 	return nil
+}
+
+// keep adds a picture to the group. It is called locked.
+func (p *Publication) keep(b *burst) {
+	if b.kind != media.Video {
+		return
+	}
+	if b.key {
+		clear(p.group)
+		p.group, p.groupSize = p.group[:0], 0
+	} else if len(p.group) == 0 {
+		return // it was too much, or has no keyframe
+	}
+	p.group = append(p.group, b)
+	p.groupSize += b.size
+	if p.groupSize > maxGroup || len(p.group) > maxGroupLen {
+		clear(p.group)
+		p.group, p.groupSize = p.group[:0], 0
+	}
+}
+
+// begin lets a viewer see something at once: the latest keyframe and what has
+// followed it, as if all of it had been captured just now, so that the viewer
+// does not take that for the pace. When that is too much, a keyframe is asked for.
+func (p *Publication) begin(s *feed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !s.run() {
+		return
+	}
+	if len(p.group) == 0 {
+		go p.wantKeyframe()
+		return
+	}
+	now := time.Now()
+	last := p.group[len(p.group)-1].captured
+	for i, b := range p.group {
+		early := *b
+		early.entered = now
+		early.captured = last.Add(-time.Duration(len(p.group)-1-i) * time.Millisecond)
+		s.push(&early)
+	}
 }
 
 // Viewer is how one connection receives what is published.
