@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,9 @@ type Config struct {
 	Args []string
 	// Env is added to our own environment.
 	Env []string
+	// Files are further open files of the program, from descriptor 3 on. They
+	// stay the caller's.
+	Files []*os.File
 	// Stdout gives what the program writes in Process.Stdout.
 	Stdout bool
 	// Quits is set for a program that takes its time to end by itself when it is
@@ -67,6 +71,7 @@ func Start(cfg Config) (*Process, error) {
 	}
 	p.cmd.Env = append(p.cmd.Environ(), cfg.Env...)
 	p.cmd.Stderr = p.tail
+	p.cmd.ExtraFiles = cfg.Files
 	p.cmd.WaitDelay = grace
 	if cfg.Stdout {
 		if p.Stdout, err = p.cmd.StdoutPipe(); err != nil {

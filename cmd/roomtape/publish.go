@@ -63,7 +63,7 @@ func publishFlags() []cli.Flag {
 		&cli.StringFlag{Name: "encoder", Usage: "`NAME` of an encoder of ffmpeg's in place of the usual one, such as a hardware encoder"},
 		&cli.StringFlag{Name: "bitrate", Value: "2500k", Usage: "at most `N` bit/s of video, such as 800k or 2.5M"},
 		&cli.StringFlag{Name: "min-bitrate", Value: "150k", Usage: "never less than `N` bit/s, however slow a viewer is"},
-		&cli.StringFlag{Name: "cursor", Value: "always", Usage: "`WHEN` the pointer is in the picture: always or never"},
+		&cli.StringFlag{Name: "cursor", Value: "always", Usage: "`WHEN` the pointer is in the picture: always or never (of a page: never)"},
 		&cli.StringFlag{Name: "audio", Value: "none", Usage: "`WHAT` is heard: none, system, or file:PATH; pattern and file: have their own (source)"},
 		&cli.BoolFlag{Name: "loop", Usage: "begin a file again when it has ended"},
 		&cli.StringFlag{Name: "room", Usage: "`NAME` of the room; the URL is then used whole"},
@@ -160,6 +160,7 @@ func sourceOptionsOf(c *cli.Context) (sourceOptions, error) {
 	o.AnyVideo = !c.IsSet("codec")
 	switch c.String("cursor") {
 	case "always":
+		o.HideCursor = o.kind.noCursor && !c.IsSet("cursor")
 	case "never":
 		o.HideCursor = true
 	default:

@@ -12,6 +12,7 @@ import (
 	"github.com/roomtape/roomtape/capture"
 	"github.com/roomtape/roomtape/capture/ffmpeg"
 	"github.com/roomtape/roomtape/capture/file"
+	"github.com/roomtape/roomtape/capture/page"
 	"github.com/roomtape/roomtape/media"
 )
 
@@ -20,6 +21,7 @@ import (
 var sources = []sourceKind{
 	{name: "screen", form: "screen or screen:DISPLAY+X,Y", about: "this machine's screen, or another X display", open: openScreen},
 	{name: "pattern", form: "pattern", about: "a moving test picture with the time, a flash and a beep each second", ownSound: true, open: openPattern},
+	{name: "url", form: "url:https://…", about: "a web page, in a browser on a display of its own (Xvfb, Chromium)", needs: true, noCursor: true, open: openPage},
 	{name: "file", form: "file:PATH", about: "IVF, Ogg, WebM or Matroska, as it is; anything else that ffmpeg reads, encoded", needs: true, ownSound: true, open: openFile},
 }
 
@@ -27,9 +29,10 @@ var sources = []sourceKind{
 type sourceKind struct {
 	name, form, about string
 	// needs is set when something must follow the colon, ownSound when the
-	// source is heard unless something else is asked for.
-	needs, ownSound bool
-	open            func(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error)
+	// source is heard unless something else is asked for, noCursor when it has a
+	// pointer that nobody moves.
+	needs, ownSound, noCursor bool
+	open                      func(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error)
 }
 
 // findSource reads the value of --source. Its errors are usage errors.
@@ -84,6 +87,16 @@ func openPattern(ctx context.Context, o sourceOptions, log *slog.Logger) (captur
 	return openFFmpeg(ctx, o, cfg)
 }
 
+func openPage(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
+	cfg := page.Config{Constraints: o.Constraints, URL: o.what, Logger: log}
+	cfg.Sound = o.sound()
+	s, err := page.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 // openFile plays a file as it is, if its codecs are those that are asked for, and
 // else encodes it.
 func openFile(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
@@ -132,17 +145,25 @@ func encodeFile(ctx context.Context, o sourceOptions, log *slog.Logger) (capture
 // openFFmpeg adds the sound that the options ask for.
 func openFFmpeg(ctx context.Context, o sourceOptions, cfg ffmpeg.Config) (capture.Source, error) {
 	cfg.Constraints = o.Constraints
-	if o.audio == "system" {
-		cfg.Sound = ffmpeg.SystemSound("", nil)
-	}
-	if path, ok := strings.CutPrefix(o.audio, "file:"); ok {
-		cfg.Sound = ffmpeg.File(path, o.loop)
+	if sound := o.sound(); sound != nil {
+		cfg.Sound = sound
 	}
 	s, err := ffmpeg.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// sound gives the input for sound that is not the source's own, or nil.
+func (o sourceOptions) sound() func(time.Duration) ffmpeg.Input {
+	if o.audio == "system" {
+		return ffmpeg.SystemSound("", nil)
+	}
+	if path, ok := strings.CutPrefix(o.audio, "file:"); ok {
+		return ffmpeg.File(path, o.loop)
+	}
+	return nil
 }
 
 // sourceGrace is how long a source may take to open.
