@@ -12,7 +12,7 @@ import (
 	"github.com/roomtape/roomtape/capture"
 	"github.com/roomtape/roomtape/capture/ffmpeg"
 	"github.com/roomtape/roomtape/capture/file"
-	"github.com/roomtape/roomtape/capture/page"
+	"github.com/roomtape/roomtape/capture/webpage"
 	"github.com/roomtape/roomtape/media"
 )
 
@@ -88,9 +88,9 @@ func openPattern(ctx context.Context, o sourceOptions, log *slog.Logger) (captur
 }
 
 func openPage(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
-	cfg := page.Config{Constraints: o.Constraints, URL: o.what, Logger: log}
+	cfg := webpage.Config{Constraints: o.Constraints, URL: o.what, Logger: log}
 	cfg.Sound = o.sound()
-	s, err := page.Open(ctx, cfg)
+	s, err := webpage.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

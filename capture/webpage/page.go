@@ -1,10 +1,10 @@
-// Package page captures a web page on a machine that needs no screen: it starts a
+// Package webpage captures a web page on a machine that needs no screen: it starts a
 // display of its own (Xvfb), a browser that shows nothing but the page (Chromium
 // in kiosk mode, with a profile that is thrown away), and captures that display.
 //
 // What ends by itself is started again: the browser alone, or with its display
 // everything. When it does so too often, the source ends with an error.
-package page
+package webpage
 
 import (
 	"context"
