@@ -13,7 +13,9 @@ import (
 
 const (
 	// maxCopies is how many files of one name Create tells apart.
-	maxCopies = 10000
+	maxCopies = 1_000_000
+	// maxTaken is of how many names a Dir remembers the copies.
+	maxTaken = 10_000
 	// reserveSize is the least disk space kept for WriteFile on a full disk.
 	reserveSize = 64 << 10
 	// fileMode and dirMode are what the umask takes from.
@@ -43,15 +45,18 @@ type Dir struct {
 	// promised has the names of files that have been created and have not
 	// appeared yet.
 	promised map[string]bool
-	reserve  *os.File
-	kept     int // size of reserve
+	// taken is how many copies of a name have been found to be taken, so that
+	// not all are looked at for each new one.
+	taken   map[string]int
+	reserve *os.File
+	kept    int // size of reserve
 }
 
 var _ Store = (*Dir)(nil)
 
 // OpenDir makes a Dir on root, which it does not close.
 func OpenDir(root *os.Root, opts DirOptions) *Dir {
-	return &Dir{root: root, opts: opts, promised: make(map[string]bool)}
+	return &Dir{root: root, opts: opts, promised: make(map[string]bool), taken: make(map[string]int)}
 }
 
 // Close gives the disk space back that is kept for WriteFile. Files that were
@@ -91,12 +96,15 @@ func (d *Dir) Create(name, ext string) (File, error) {
 		return nil, err
 	}
 	f := &dirFile{dir: d, name: name, ext: ext}
-	for i := range maxCopies {
+	for i := d.taken[name+ext]; i < maxCopies; i++ {
 		f.final = numbered(name, i) + ext
 		if d.promised[f.final] || d.exists(f.final) || d.opts.PartialSuffix != "" && d.exists(f.final+d.opts.PartialSuffix) {
 			continue
 		}
 		d.promised[f.final] = true
+		if i > 0 && (d.taken[name+ext] > 0 || len(d.taken) < maxTaken) {
+			d.taken[name+ext] = i
+		}
 		return f, nil
 	}
 	return nil, fmt.Errorf("output: making file %q: %w", name+ext, fs.ErrExist)
@@ -205,7 +213,8 @@ func (d *Dir) syncDir(name string) error {
 	return nil
 }
 
-// keep sees to it that size bytes of disk are kept back, if they are there. The
+// keep sees to it that size bytes of disk are kept back, if they are there, and
+// some more, so that it need not do so again for every byte. The
 // file's name is taken away at once, so that nothing is left of it whatever
 // happens.
 func (d *Dir) keep(size int) {
@@ -213,6 +222,7 @@ func (d *Dir) keep(size int) {
 		return
 	}
 	d.release()
+	size += size / 2
 	const name = ".reserve.tmp"
 	_ = d.root.Remove(name) // what a crash may have left
 	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -106,6 +106,21 @@ func TestDirNeverReplacesAFile(t *testing.T) {
 	}
 }
 
+// A recording of months has very many files of one name.
+func TestDirTellsManyCopiesApart(t *testing.T) {
+	const files = 12_000
+	d, path := openDir(t, DirOptions{NoSync: true})
+	for range files {
+		finish(t, create(t, d, "alice", "x"))
+	}
+	if names := list(t, path); len(names) != files {
+		t.Errorf("%d files of %d", len(names), files)
+	}
+	if f := create(t, d, "alice", "x"); f.Name() != "alice-12001.webm" {
+		t.Errorf("the next is %q", f.Name())
+	}
+}
+
 func TestDirFileAppearsWithItsFirstByte(t *testing.T) {
 	d, path := openDir(t, DirOptions{})
 	f := create(t, d, "room/now/bob", "")

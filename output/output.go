@@ -75,7 +75,7 @@ type Store interface {
 	// empty at its Close; its Name may change until then.
 	Create(name, ext string) (File, error)
 	// WriteFile replaces the file as a whole: after a crash it holds either
-	// what it held before or data.
+	// what it held before or data, which is not kept.
 	WriteFile(name string, data []byte) error
 	// Open opens a finished or growing file by its Name for reading.
 	Open(name string) (io.ReadCloser, error)

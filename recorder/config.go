@@ -126,6 +126,12 @@ type Config struct {
 	// mid-stream. A change of codec always does.
 	NewFileOnChange bool
 
+	// RotateEvery begins a new file when one is this long, and RotateSize when
+	// one has this many bytes: at a video keyframe, which is asked for shortly
+	// before, and where there is no picture at the next frame. 0: never.
+	RotateEvery time.Duration
+	RotateSize  int64
+
 	// Wait ends the session when no packet came in this time. 0: never.
 	Wait time.Duration
 	// UntilEmpty ends the session when nobody we record has been there for
@@ -149,6 +155,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Chunk < 0 {
 		return c, fmt.Errorf("recorder: chunk of %v is less than nothing", c.Chunk)
+	}
+	if c.RotateEvery < 0 || c.RotateSize < 0 {
+		return c, fmt.Errorf("recorder: a new file every %v or %d bytes: less than nothing", c.RotateEvery, c.RotateSize)
 	}
 	if c.Name == "" {
 		c.Name = DefaultName

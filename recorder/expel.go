@@ -18,10 +18,13 @@ func (r *recording) expel(l *lane, err error) {
 		streams = r.streams
 	}
 	n := s.newRecording(r.who, r.connection, streams)
+	n.chain.base, n.chain.based, n.chain.rotated = r.chain.base, r.chain.based, r.chain.rotated
 	if together {
 		// In a file of another kind there is room for all: the other tracks
 		// follow.
 		r.next, r.until, r.overdue = n, l.queue.first().frame.Time, s.now.Add(s.hold)
+		r.chain.lastCall = r.overdue
+		n.chain.part, n.chain.before = r.chain.part+1, r
 	}
 	r.order.remove(l)
 	n.order.add(l)

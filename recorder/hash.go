@@ -16,22 +16,34 @@ import (
 func (s *Session) Hash(ctx context.Context) error {
 	var failed error
 	hashed := false
-	for _, r := range s.recordings {
-		if r.muxer == nil || !r.closed || r.digest != "" || !r.readable() {
-			continue
+	stopped := s.eachFile(func(d *doneFile, r *recording) error {
+		var path string
+		switch {
+		case d != nil && d.hashable:
+			path = d.path
+		case r != nil && r.closed && r.digest == "" && r.readable():
+			path = r.file.Name()
+		default:
+			return nil
 		}
-		digest, err := s.digest(ctx, r.file.Name())
+		digest, err := s.digest(ctx, path)
 		if ctx.Err() != nil {
-			failed = ctx.Err()
-			break
+			return ctx.Err()
+		}
+		if err == nil && d != nil {
+			err = d.setDigest(digest)
 		}
 		if err != nil {
 			failed = cmp.Or(failed, fmt.Errorf("%w: hashing: %w", ErrStorage, err))
-			continue
+			return nil
 		}
-		r.digest = digest
+		if r != nil {
+			r.digest = digest
+		}
 		hashed = true
-	}
+		return nil
+	})
+	failed = cmp.Or(stopped, failed)
 	if hashed {
 		if err := s.writeManifest(); err != nil && failed == nil {
 			failed = fmt.Errorf("%w: %w", ErrStorage, err)

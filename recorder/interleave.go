@@ -134,6 +134,26 @@ func (in *interleaver) pop(l *lane) held {
 	return h
 }
 
+// takeFrom takes out the frames of l from the first one on whose session time is
+// at least from.
+func (in *interleaver) takeFrom(l *lane, from time.Duration) []held {
+	q := &l.queue
+	i := q.head
+	for i < len(q.items) && q.items[i].frame.Time < from {
+		i++
+	}
+	taken := slices.Clone(q.items[i:])
+	clear(q.items[i:])
+	if q.items = q.items[:i]; q.head == i {
+		q.items, q.head = q.items[:0], 0
+	}
+	for _, h := range taken {
+		in.frames--
+		in.bytes -= len(h.frame.Data)
+	}
+	return taken
+}
+
 // due tells when next may give a lane though no frame comes; zero: never.
 func (in *interleaver) due() time.Time {
 	if in.frames == 0 {

@@ -132,7 +132,7 @@ func (t *track) begins(p *media.Packet) bool {
 }
 
 // askKeyframe asks the sender for a keyframe when frames are being lost until
-// one comes, or will be; see hopeless. It gives the time to ask next.
+// one comes, or will be (see hopeless), and when the next file is to begin. It gives the time to ask next.
 func (t *track) askKeyframe(now time.Time) time.Time {
 	var doubt time.Time
 	if t.nacks { // else what is missing can only be late
@@ -145,11 +145,11 @@ func (t *track) askKeyframe(now time.Time) time.Time {
 	case keyframeOpened:
 		needed = t.hopeless(doubt, now) || reached(patience, now)
 	default:
-		needed = t.dep == nil || t.dep.NeedsKeyframe() || t.hopeless(doubt, now)
+		needed = t.dep == nil || t.dep.NeedsKeyframe() || t.unkeyed || reached(t.cutAsk(), now) || t.hopeless(doubt, now)
 	}
 	t.keys.update(needed, now)
 	due := t.keys.next
-	for _, at := range []time.Time{doubt, patience} {
+	for _, at := range []time.Time{doubt, patience, t.cutAsk()} {
 		if at.After(now) && t.keys.stage != keyframeArrived {
 			due = earliest(due, at)
 		}

@@ -16,7 +16,8 @@ const (
 	MaxTracks = 32
 	// maxClocks is how many connections of a participant are remembered.
 	maxClocks = 8
-	// MaxFiles is how many files one session writes.
+	// MaxFiles is how many files one session writes, without those that
+	// rotation begins, whose pace is the user's.
 	MaxFiles = 10_000
 	// MaxUnrecorded is how many tracks without a file the manifest lists.
 	MaxUnrecorded = 1000
@@ -43,6 +44,19 @@ const (
 	// linger is how long a recording without tracks stays open for the next
 	// track of the same connection.
 	linger = 2 * time.Second
+
+	// cutLead is how long before a file's end is due the keyframe of the next
+	// one is asked for; a tenth of the file's length is less. One that comes
+	// from then on is taken.
+	cutLead = 500 * time.Millisecond
+	// stillAfter is how long a video must have given no frame for sound to go
+	// on in the next file without it.
+	stillAfter = 2 * time.Second
+	// RotateLimit is how long after a file's end was due sound and other
+	// pictures wait for the keyframe of a video. Then they go on in the next
+	// file, and the video follows from its next keyframe on. Of a video that
+	// has given no frame for as long, the file is completed.
+	RotateLimit = 30 * time.Second
 
 	// keyframeRetry is when an unanswered request for a keyframe is repeated;
 	// it doubles up to keyframeRetryMax.
@@ -71,4 +85,7 @@ const (
 	manifestUrgent  = 200 * time.Millisecond
 	manifestSoon    = time.Second
 	manifestRefresh = 5 * time.Second
+	// manifestCost is added to these for each byte of the manifest: that of a
+	// session with thousands of files must not wear out the disk.
+	manifestCost = 4 * time.Microsecond
 )

@@ -45,6 +45,11 @@ type FileEntry struct {
 	Path        string `json:"path"`
 	Participant string `json:"participant"`
 	Stream      string `json:"stream"`
+	// Part counts the files that follow each other without a break, from 1, and
+	// Continues is the Path of the one before. Both are absent where a
+	// recording is one file.
+	Part      int    `json:"part,omitempty"`
+	Continues string `json:"continues,omitempty"`
 	// OffsetMS places the file's zero on the session's clock.
 	OffsetMS   int64 `json:"offset_ms"`
 	DurationMS int64 `json:"duration_ms"`

@@ -22,8 +22,13 @@ type participant struct {
 	tracks []*track
 	clocks []connectionClock
 	stays  []stay
-	// recordings are all there ever were, in the order of their making.
+	// recordings are those that are not over, in the order of their making.
 	recordings []*recording
+	// bytes are in files that are over, the last of which is file, and err why
+	// it failed.
+	bytes int64
+	file  string
+	err   error
 }
 
 // stay is one time in the room.
@@ -188,11 +193,13 @@ func (s *Session) recordingFor(t *track) *recording {
 }
 
 func (s *Session) newRecording(who *participant, connection int, streams []string) *recording {
+	s.made++
 	r := &recording{
-		s: s, who: who, connection: connection,
+		s: s, who: who, connection: connection, serial: s.made,
 		streams: slices.Clone(streams),
 		order:   interleaver{hold: s.hold},
 		idle:    s.now,
+		chain:   chain{part: 1, cut: -1, from: -1},
 	}
 	r.schedule()
 	s.recordings = append(s.recordings, r)

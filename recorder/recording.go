@@ -4,25 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/output"
 )
 
-// errLimit is wrapped by the errors of recordings that one of the limits forbids.
-var errLimit = errors.New("beyond the limits")
-
-// startFormat is the layout of {start} in a file's name, in UTC.
-const startFormat = "20060102T150405Z"
-
 // recording is one file, from the first track that may get into it to the
 // moment when it is closed. The file is made when its first frame is due.
 type recording struct {
-	s          *Session
+	s *Session
+	// serial counts the recordings of the session, from 1.
+	serial     int
 	who        *participant
 	connection int
 	// streams are the MediaStream ids whose tracks belong here.
@@ -53,11 +47,12 @@ type recording struct {
 	// n is the number of the file in the session, from 1.
 	n int
 
-	// next takes the tracks over from the session time until on, at overdue
-	// at the latest.
+	// next takes the tracks over from the session time until on. At overdue
+	// those that have not got as far are seen to.
 	next    *recording
 	until   time.Duration
 	overdue time.Time
+	chain   chain
 
 	err    error
 	closed bool
@@ -128,6 +123,7 @@ func (r *recording) push(l *lane, h held, now time.Time) {
 		l.discard(h)
 		return
 	}
+	r.weigh(h.frame.Time, len(h.frame.Data))
 	r.order.push(l, h)
 	r.pump(now, false)
 	r.schedule()
@@ -183,99 +179,6 @@ func (r *recording) awaits() bool {
 	return slices.ContainsFunc(r.tracks, func(t *track) bool {
 		return t.lane == nil || t.lane.queue.len() == 0
 	})
-}
-
-// create makes the file.
-func (r *recording) create() error {
-	s := r.s
-	if s.opened >= MaxFiles {
-		return fmt.Errorf("%w: %d files", errLimit, MaxFiles)
-	}
-	first := r.earliest()
-	name, err := output.Expand(s.cfg.Name, s.nameVars(r.who.id, r.streams[0], s.start.Add(first), s.opened+1))
-	if err != nil {
-		return fmt.Errorf("naming the file: %w", err)
-	}
-	var codecs []media.Codec
-	for _, l := range r.order.lanes {
-		codecs = append(codecs, l.codec)
-	}
-	for _, t := range r.tracks {
-		if c := t.onlyCodec(); s.together() && t.lane == nil && c != media.CodecUnknown {
-			codecs = append(codecs, c)
-		}
-	}
-	r.ext = s.cfg.Ext(codecs)
-	f, err := s.cfg.Store.Create(name, r.ext)
-	if err != nil {
-		return fmt.Errorf("%w: creating %q: %w", ErrStorage, name, err)
-	}
-	r.file = f
-	s.opened++
-	r.n = s.opened
-	return nil
-}
-
-// nameVars gives the values that a file's name may hold.
-func (s *Session) nameVars(participant, stream string, start time.Time, n int) map[string]string {
-	vars := map[string]string{
-		"participant": participant,
-		"stream":      stream,
-		"start":       start.UTC().Format(startFormat),
-		"n":           strconv.Itoa(n),
-	}
-	maps.Copy(vars, s.cfg.NameVars)
-	return vars
-}
-
-// earliest gives the session time of the earliest frame that is held.
-func (r *recording) earliest() time.Duration {
-	first := time.Duration(-1)
-	for _, l := range r.order.lanes {
-		if l.queue.len() == 0 {
-			continue
-		}
-		// The first one that is presented may be behind others.
-		for i := range l.queue.items[l.queue.head:] {
-			if t := l.queue.items[l.queue.head+i].frame.Time; first < 0 || t < first {
-				first = t
-			}
-		}
-	}
-	return max(first, 0)
-}
-
-// begin makes the muxer, and declares the tracks that have a frame.
-func (r *recording) begin() error {
-	s := r.s
-	r.offset = r.earliest()
-	k, w := newSink(r.file)
-	m, err := s.cfg.NewMuxer(w, MuxerOptions{
-		Chunk:    s.cfg.Chunk,
-		Ext:      r.ext,
-		UID:      s.cfg.Room + "\x00" + r.who.id + "\x00" + strconv.Itoa(r.n) + "\x00" + strconv.FormatInt(s.start.UnixNano(), 36),
-		Date:     s.start.Add(r.offset).UTC().Round(0),
-		Recorder: s.cfg.Recorder, Title: r.who.id,
-	})
-	r.sink = k
-	if err != nil {
-		return r.storage("beginning", err)
-	}
-	r.muxer = m
-	s.media = true
-	s.soon(manifestUrgent)
-	s.log.Info("file opened", "file", r.file.Name(), "participant", r.who.id, "offset", r.offset.Round(time.Millisecond))
-	for _, kind := range []media.Kind{media.Video, media.Audio} { // as players expect it
-		for _, l := range r.order.lanes {
-			if l.codec.Kind() != kind || l.queue.len() == 0 {
-				continue
-			}
-			if err := r.declare(l); err != nil && !fixed(err) {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // fixed tells the errors after which a track needs a file of its own.
@@ -396,11 +299,9 @@ func (r *recording) fail(now time.Time, err error) {
 func (r *recording) service(now time.Time) {
 	r.pump(now, false)
 	if reached(r.overdue, now) {
-		for len(r.tracks) > 0 {
-			r.tracks[0].move(now)
-		}
+		r.handOver(now)
 	}
-	if len(r.tracks) == 0 && (r.next != nil || reached(r.idle, now.Add(-linger))) {
+	if len(r.tracks) == 0 && reached(r.overAt(), now) {
 		r.close(now)
 	}
 	r.schedule()
@@ -424,12 +325,8 @@ func (r *recording) due() time.Time {
 	if !r.unflushed.IsZero() {
 		due = earliest(due, r.unflushed.Add(r.s.flushAge))
 	}
-	switch {
-	case r.idle.IsZero():
-	case r.next != nil:
-		due = earliest(due, r.idle)
-	default:
-		due = earliest(due, r.idle.Add(linger))
+	if len(r.tracks) == 0 {
+		due = earliest(due, r.overAt())
 	}
 	return earliest(due, r.overdue)
 }
@@ -461,6 +358,9 @@ func (r *recording) close(now time.Time) {
 	if err != nil && r.err == nil {
 		r.err = err
 		r.s.failed(r, err)
+	}
+	if r.next != nil {
+		r.next.schedule() // it may have waited for this one
 	}
 	r.s.soon(manifestUrgent)
 	r.s.log.Info("file closed", "file", r.file.Name(), "participant", r.who.id, "duration", r.duration().Round(time.Millisecond), "bytes", r.bytes())

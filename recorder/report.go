@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -13,8 +14,10 @@ import (
 type manifestState struct {
 	// last is when it was written, due when it will be.
 	last, due time.Time
-	// cost is added to the time between two rewrites: 1 s per MB.
+	// cost is added to the time between two rewrites: manifestCost per byte.
 	cost time.Duration
+	// buf is the memory for its bytes.
+	buf  []byte
 	over bool
 	// stale is set when something has changed since.
 	stale bool
@@ -57,17 +60,35 @@ func (s *Session) writeManifest() error {
 	if s.cfg.NoManifest {
 		return nil
 	}
-	b, err := s.Manifest().encode()
+	b, err := s.encodeManifest()
 	if err != nil {
 		return fmt.Errorf("encoding the manifest: %w", err)
 	}
-	s.manifest.cost = time.Duration(len(b)) * time.Microsecond
+	s.manifest.cost = time.Duration(len(b)) * manifestCost
 	return s.cfg.Store.WriteFile(ManifestName, b)
 }
 
 // Manifest gives what is recorded. It must not be called while Run is running,
 // but from Config.OnStatus.
 func (s *Session) Manifest() Manifest {
+	m := s.outline()
+	_ = s.eachFile(func(d *doneFile, r *recording) error { // which has no errors
+		if r != nil {
+			m.Files = append(m.Files, r.entry())
+			return nil
+		}
+		var e FileEntry
+		if err := json.Unmarshal(d.entry, &e); err != nil { // which encodeFile rules out
+			e = FileEntry{Path: d.path, Error: err.Error(), Tracks: []TrackEntry{}}
+		}
+		m.Files = append(m.Files, e)
+		return nil
+	})
+	return m
+}
+
+// outline gives the manifest without files.
+func (s *Session) outline() Manifest {
 	m := Manifest{
 		Version: 1, Room: s.cfg.Room, URL: s.cfg.URL, Recorder: s.cfg.Recorder,
 		State:        StateRecording,
@@ -91,9 +112,6 @@ func (s *Session) Manifest() Manifest {
 		}
 	}
 	for _, r := range s.recordings {
-		if r.muxer != nil {
-			m.Files = append(m.Files, r.entry())
-		}
 		m.Unrecorded = append(m.Unrecorded, r.unrecorded()...)
 	}
 	for _, p := range s.participants {
@@ -129,6 +147,12 @@ func (r *recording) entry() FileEntry {
 		Bytes:       r.sink.size,
 		SHA256:      r.digest,
 		Tracks:      []TrackEntry{},
+	}
+	if c := &r.chain; c.part > 1 || r.next != nil || r.s.rotates() {
+		e.Part, e.Continues = c.part, c.beforeName
+		if c.before != nil && c.before.file != nil {
+			e.Continues = c.before.file.Name()
+		}
 	}
 	if r.err != nil {
 		e.Error = r.err.Error()
@@ -173,23 +197,6 @@ func (s *Session) unplaced(list ...UnrecordedEntry) {
 		}
 	}
 	s.soon(manifestSoon)
-}
-
-// forget lets recordings go that are over and never became a file.
-func (s *Session) forget() {
-	over := func(r *recording) bool { return r.closed && r.file == nil && len(r.tracks) == 0 }
-	if !slices.ContainsFunc(s.recordings, over) {
-		return
-	}
-	for _, r := range s.recordings {
-		if over(r) {
-			s.unplaced(r.unrecorded()...)
-		}
-	}
-	s.recordings = slices.DeleteFunc(s.recordings, over)
-	for _, p := range s.participants {
-		p.recordings = slices.DeleteFunc(p.recordings, over)
-	}
 }
 
 func unrecordedEntry(p *participant, stream string, kind media.Kind, codec media.Codec, n *counts, why string) UnrecordedEntry {

@@ -49,6 +49,9 @@ type Session struct {
 	// hold is how long a frame is held back for those of other tracks, and
 	// flushAge how old the oldest frame of a chunk may get.
 	hold, flushAge time.Duration
+	// follow is how long the tracks of a file have to follow the one that went
+	// on in a new one: what is waited for comes, or is given up, in that time.
+	follow time.Duration
 
 	// start is the zero of session time. now is the time of the event or of
 	// the deadline that is being served, acted the latest at which that
@@ -63,9 +66,13 @@ type Session struct {
 	byID         map[string]*participant
 	tracks       []*track // live, in the order of starting
 	byTrack      map[*signaling.Track]*track
-	recordings   []*recording
-	// opened counts the files.
-	opened int
+	// recordings are those that are not over, done the others, both in the
+	// order in which they were made; made counts them.
+	recordings []*recording
+	done       []doneFile
+	made       int
+	// opened counts the files, rotated those of them that rotation has begun.
+	opened, rotated int
 	// over is set when a policy has ended the session, why is the error.
 	over bool
 	why  error
@@ -93,6 +100,7 @@ func NewSession(cfg Config) (*Session, error) {
 		log:      cfg.Logger,
 		hold:     min(maxHold, cfg.Chunk/4),
 		flushAge: cfg.Chunk * 4 / 5,
+		follow:   max(cfg.MaxWaitLoss, reorderWait) + min(maxHold, cfg.Chunk/4),
 		byID:     make(map[string]*participant),
 		byTrack:  make(map[*signaling.Track]*track),
 	}

@@ -78,17 +78,14 @@ func (s *Session) snapshot() Status {
 		if !p.recorded {
 			continue
 		}
-		ps := ParticipantStatus{ID: p.id, Present: p.joined || len(p.tracks) > 0}
+		ps := ParticipantStatus{ID: p.id, Present: p.joined || len(p.tracks) > 0, File: p.file, Bytes: p.bytes, Error: textOf(p.err)}
 		for _, r := range p.recordings {
 			if r.file == nil {
 				continue
 			}
 			ps.Bytes += r.bytes()
 			ps.File = r.file.Name()
-			ps.Error = ""
-			if r.err != nil {
-				ps.Error = r.err.Error()
-			}
+			ps.Error = textOf(r.err)
 		}
 		st.Bytes += ps.Bytes
 		for _, t := range p.tracks {
@@ -117,4 +114,12 @@ func (t *track) snapshot(period time.Duration) TrackStatus {
 		ts.Recorded = l.progress.at + l.progress.last
 	}
 	return ts
+}
+
+// textOf gives what an error says, or "" when it is none.
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -50,6 +50,13 @@ type track struct {
 	// lost and dropped are those that frames have told of.
 	lost, dropped int64
 
+	// keyed is set while a keyframe with which a new file may begin is on its
+	// way to the recording, unkeyed when one must come before anything else.
+	keyed, unkeyed bool
+	// skippedFrames and skippedPackets were dropped and lost since unkeyed is
+	// set.
+	skippedFrames, skippedPackets int
+
 	// latest is when the latest packet came.
 	latest time.Time
 	// bytes of media were received, and statusBytes by the last snapshot.
@@ -262,6 +269,7 @@ func (t *track) frames(now time.Time) {
 		f, _ := t.dep.Next()
 		if f.Key && t.in.Kind == media.Video {
 			t.keys.keyframe(f.Timestamp, now)
+			t.keyed = t.keyed || begins(&f) && reached(t.cutAsk(), now)
 		}
 		arrival := f.Arrival.Sub(t.s.start)
 		// From here on, Arrival is when the frame was complete: the promise
@@ -281,17 +289,20 @@ func (t *track) collect(now time.Time) {
 
 // deliver gives a frame to the recording that it belongs to.
 func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
-	if t.rec.next != nil && at >= t.rec.until {
-		t.move(now)
+	if t.skips(f) {
+		return
 	}
-	if t.changes(f) {
-		t.rotate(at, now)
+	at = t.lane.order.Least(t.codec, at) // also across the seam of two files
+	if t.follows(f, at) {
+		t.move(at, now)
+	}
+	if cut := t.cuts(f, at); cut || t.changes(f) {
+		t.rotate(at, now, cut)
 	}
 	l := t.lane
 	if l.private == nil {
 		l.private = f.Private
 	}
-	at = l.order.Least(t.codec, at)
 	t.lost += int64(f.LostPackets)
 	t.dropped += int64(f.DroppedFrames)
 	if l.follow(f, at) {
@@ -320,36 +331,6 @@ func (t *track) changes(f *depacket.Frame) bool {
 		return true
 	}
 	return t.s.cfg.NewFileOnChange && f.Key && len(l.sizes) > 0 && l.sizes[len(l.sizes)-1].differs(f)
-}
-
-// rotate lets the recording go on in a new file, with a frame of this track. The
-// other tracks follow when they have got as far.
-func (t *track) rotate(at time.Duration, now time.Time) {
-	r := t.rec
-	if r.next == nil {
-		r.next = t.s.newRecording(r.who, r.connection, r.streams)
-		r.until = at
-		r.overdue = now.Add(t.s.hold)
-		t.s.wake(r.overdue)
-	}
-	t.move(now)
-}
-
-// move goes on to the recording that follows.
-func (t *track) move(now time.Time) {
-	r := t.rec
-	for r.next != nil {
-		r = r.next
-	}
-	t.settle()
-	if t.lane != nil {
-		t.lane.finish()
-	}
-	t.rec.leave(t, now)
-	r.join(t)
-	if t.lane != nil {
-		t.lane = r.lane(t)
-	}
 }
 
 // tell logs a loss or a change of size.

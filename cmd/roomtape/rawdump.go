@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/roomtape/roomtape/output"
@@ -127,6 +128,12 @@ func (o *recordOptions) sessionInfo(start time.Time) dump.SessionInfo {
 	}
 	if o.newFileOnChange {
 		i.Options[optionOnChange] = "new-file"
+	}
+	if o.rotate.every > 0 {
+		i.Options[optionRotateEvery] = o.rotate.every.String()
+	}
+	if o.rotate.bytes > 0 {
+		i.Options[optionRotateSize] = strconv.FormatInt(o.rotate.bytes, 10)
 	}
 	if o.only != 0 {
 		i.Options[optionOnly] = o.only.String()

@@ -65,6 +65,8 @@ func recordFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "chunk", Value: recorder.DefaultChunk, Usage: "a crash may cost `TIME` of media, from 100ms to 10s"},
 		&cli.StringFlag{Name: "fsync", Value: recorder.FsyncChunk.String(), Usage: "`WHEN` files are made to survive a power cut: chunk, close or never"},
 		&cli.StringFlag{Name: "on-change", Value: "same-file", Usage: "`WHERE` a video goes on when its size changes: same-file or new-file"},
+		&cli.DurationFlag{Name: "rotate-every", Usage: "begin a new file every `TIME`, at a keyframe (default: off)"},
+		&cli.StringFlag{Name: "rotate-size", Usage: "begin a new file, at a keyframe, when one has about `BYTES`, such as 500M or 2GiB (default: off)"},
 		&cli.DurationFlag{Name: "max-wait-loss", Value: recorder.DefaultMaxWaitLoss, Usage: "wait for a missing packet for `TIME`, while it can still be sent again"},
 		&cli.StringFlag{Name: "room", Usage: "`NAME` of the room; the URL is then used whole"},
 		&cli.StringFlag{Name: "peer-id", Usage: "the bot's `ID` in the room (default: recorder-<random>)"},
@@ -129,6 +131,9 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 		o.newFileOnChange = true
 	default:
 		return o, usagef("--on-change %q is neither same-file nor new-file", c.String("on-change"))
+	}
+	if o.rotate, err = parseRotation(c.Duration("rotate-every"), c.String("rotate-size")); err != nil {
+		return o, err
 	}
 	if o.iceServers, o.relayOnly, err = iceOptionsOf(c); err != nil {
 		return o, err
@@ -223,6 +228,8 @@ func (o *recordOptions) check() error {
 		return usagef("--dump-rtp needs a folder, and --out - has none")
 	case o.out == stdoutName && o.execAfter != "":
 		return usagef("--exec-after needs files, and --out - writes none")
+	case o.out == stdoutName && o.rotate != rotation{}:
+		return usagef("--rotate-every and --rotate-size need a folder, and --out - has none")
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type recordOptions struct {
 	chunk, maxWaitLoss                      time.Duration
 	fsync                                   recorder.Fsync
 	newFileOnChange                         bool
+	rotate                                  rotation
 	peerID                                  string
 	joinTimeout, wait, untilEmpty, duration time.Duration
 	iceServers                              []peer.ICEServer
@@ -132,6 +133,7 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		Store: store, NewMuxer: o.format.newMuxer, Ext: o.format.ext, Name: o.name,
 		Only: o.only, Participants: o.participants, Start: start, Dump: dumped,
 		Chunk: o.chunk, MaxWaitLoss: orNone(o.maxWaitLoss), Fsync: o.fsync, NewFileOnChange: o.newFileOnChange,
+		RotateEvery: o.rotate.every, RotateSize: o.rotate.bytes,
 		Wait: o.wait, UntilEmpty: o.untilEmpty, Duration: o.duration,
 		Logger: log, OnStatus: statusShower(std, o.room),
 	})

@@ -42,6 +42,8 @@ keeps no recordings. There is no manifest without --session; --json prints it.
 			&cli.StringFlag{Name: "sdp", Usage: "`FILE` with an SDP that says what payload types are"},
 			&cli.StringFlag{Name: "srtp-key", Usage: "decrypt with `KEY`: 30 bytes of master key and salt in base64 or hexadecimal"},
 			&cli.StringFlag{Name: "on-change", Value: "same-file", Usage: "`WHERE` a video goes on when its size changes: same-file or new-file"},
+			&cli.DurationFlag{Name: "rotate-every", Usage: "begin a new file every `TIME`, at a keyframe (default: as it was live; 0: never)"},
+			&cli.StringFlag{Name: "rotate-size", Usage: "begin a new file, at a keyframe, when one has about `BYTES`, such as 500M or 2GiB (default: as it was live; 0: never)"},
 			&cli.DurationFlag{Name: "chunk", Value: recorder.DefaultChunk, Usage: "chunks of the file are at most `TIME` long, from 100ms to 10s"},
 			&cli.DurationFlag{Name: "max-wait-loss", Value: recorder.DefaultMaxWaitLoss, Usage: "wait for a missing packet for `TIME` of the dump, while it could still be sent again"},
 			&cli.Float64Flag{Name: "speed", Usage: "replay at `SPEED`: 1 is real time (default: as fast as possible)"},
@@ -93,6 +95,13 @@ func replayOptionsOf(c *cli.Context) (replayOptions, error) {
 		if o.onChange != "same-file" && o.onChange != "new-file" {
 			return o, usagef("--on-change %q is neither same-file nor new-file", o.onChange)
 		}
+	}
+	if c.IsSet("rotate-every") || c.IsSet("rotate-size") {
+		r, err := parseRotation(c.Duration("rotate-every"), c.String("rotate-size"))
+		if err != nil {
+			return o, err
+		}
+		o.rotate = &r
 	}
 	if o.speed < 0 || math.IsNaN(o.speed) || math.IsInf(o.speed, 0) || c.IsSet("speed") && o.speed == 0 {
 		return o, usagef("--speed %v is no speed", o.speed)

@@ -25,6 +25,8 @@ const (
 	optionChunk        = "chunk"
 	optionMaxWaitLoss  = "max-wait-loss"
 	optionOnChange     = "on-change"
+	optionRotateEvery  = "rotate-every"
+	optionRotateSize   = "rotate-size"
 	optionOnly         = "only"
 	optionParticipants = "participants"
 )
@@ -34,7 +36,7 @@ const (
 const fileProgram = "roomtape"
 
 // replayOptions is what replay can be asked for. The zero values of chunk,
-// maxWaitLoss and onChange are those of the dump.
+// maxWaitLoss, onChange and rotate are those of the dump.
 type replayOptions struct {
 	dumps              []string
 	out, session, name string
@@ -42,6 +44,7 @@ type replayOptions struct {
 	dump               dump.Config
 	chunk, maxWaitLoss time.Duration // maxWaitLoss as recorder.Config has it
 	onChange           string
+	rotate             *rotation
 	speed              float64 // 0: as fast as possible
 	check              string
 	update, json       bool
@@ -213,12 +216,26 @@ func (o *replayOptions) config(info dump.SessionInfo) recorder.Config {
 	if d, err := time.ParseDuration(info.Options[optionMaxWaitLoss]); cfg.MaxWaitLoss == 0 && err == nil && d >= 0 {
 		cfg.MaxWaitLoss = orNone(d)
 	}
+	cfg.RotateEvery, cfg.RotateSize = o.rotation(info)
 	onChange := o.onChange
 	if onChange == "" {
 		onChange = info.Options[optionOnChange]
 	}
 	cfg.NewFileOnChange = onChange == "new-file"
 	return cfg
+}
+
+// rotation gives what was asked for, or what the dump says.
+func (o *replayOptions) rotation(info dump.SessionInfo) (every time.Duration, size int64) {
+	if o.rotate != nil {
+		return o.rotate.every, o.rotate.bytes
+	}
+	every, _ = time.ParseDuration(info.Options[optionRotateEvery]) // where it can't be read it is 0
+	r, err := parseRotation(every, info.Options[optionRotateSize])
+	if err != nil { // no recorder of ours has written it
+		return 0, 0
+	}
+	return r.every, r.bytes
 }
 
 // dumpName is the {dump} of names: that of the first file, without its ending.
