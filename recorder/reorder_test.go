@@ -11,6 +11,7 @@ import (
 
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/output/webm"
+	"github.com/roomtape/roomtape/signaling"
 )
 
 // bitString writes H264 headers (ITU-T H.264 §7.3).
@@ -44,6 +45,18 @@ type sender264 struct {
 	first    uint32
 	frameNum uint32
 	zero     int // the place of the last IDR picture
+	// bare is set when the parameter sets are elsewhere.
+	bare bool
+}
+
+// parameters264 are the sets of a sender264: main profile, 320x240, frame_num of
+// 4 bits and pic_order_cnt_lsb of 5.
+func parameters264() [][]byte {
+	sps := new(bitString).put(8, 77).put(8, 0).put(8, 30).ue(0).ue(0).ue(0).ue(1).ue(4).put(1, 0).ue(19).ue(14)
+	return [][]byte{
+		append([]byte{0x67}, sps.put(1, 1).put(1, 1).put(1, 0).put(1, 0).put(1, 1).b...),
+		append([]byte{0x68}, new(bitString).ue(0).ue(0).put(1, 1).put(16, 0x8000).b...),
+	}
 }
 
 func (r *script) start264(at time.Duration) *sender264 {
@@ -66,10 +79,11 @@ func (s *sender264) picture(at time.Duration, kind byte, place int) {
 	case 'I':
 		header, slice = 0x65, 7
 		s.frameNum, s.zero = 0, place
-		// Main profile, 320x240; frame_num of 4 bits, pic_order_cnt_lsb of 5.
-		sps := new(bitString).put(8, 77).put(8, 0).put(8, 30).ue(0).ue(0).ue(0).ue(1).ue(4).put(1, 0).ue(19).ue(14)
-		add(append([]byte{0x67}, sps.put(1, 1).put(1, 1).put(1, 0).put(1, 0).put(1, 1).b...))
-		add(append([]byte{0x68}, new(bitString).ue(0).ue(0).put(1, 1).b...))
+		for _, set := range parameters264() {
+			if !s.bare {
+				add(set)
+			}
+		}
 	case 'B':
 		slice = 6
 	case 'b':
@@ -245,6 +259,38 @@ func TestOnlyReorderingGoesBackInAFile(t *testing.T) {
 		}
 		if d := slices.Max(times) - after; d < 79*ms(40) || d > 81*ms(40) {
 			t.Errorf("%v back: %v of 80 pictures", back, d)
+		}
+	}
+}
+
+// TestParameterSetsOfTheDescriptionAreUsed has a sender that never repeats them.
+func TestParameterSetsOfTheDescriptionAreUsed(t *testing.T) {
+	for _, given := range []bool{false, true} {
+		room := &script{}
+		v := room.start264(0)
+		v.bare = true
+		if given {
+			v.in.ParameterSets = signaling.ParameterSets{97: parameters264()}
+		}
+		v.picture(ms(200), 'I', 0)
+		v.pyramids(ms(240), 1, 10)
+		m := newMemory()
+		s, err := run(t, h264Config(m), room)
+		if !given {
+			if err == nil || len(m.order) != 0 {
+				t.Errorf("without them: %v, files %v", err, m.order)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		track := s.Manifest().Files[0].Tracks[0]
+		if track.Frames.Written != 41 || track.Width != 320 || track.Height != 240 {
+			t.Errorf("%+v", track)
+		}
+		if first := readBack(t, m.files[m.order[0]].data)[0].data; !strings.Contains(first, string(parameters264()[0])) {
+			t.Error("the keyframe comes without its parameter sets")
 		}
 	}
 }

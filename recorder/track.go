@@ -220,6 +220,7 @@ func (t *track) change(payloadType uint8, now time.Time) bool {
 	}
 	dep, err := depacket.New(codec, depacket.Config{
 		AbsCaptureTime: t.in.AbsCaptureTime, Dependencies: t.in.Dependencies, RED: t.in.RED, Codecs: t.in.Codecs,
+		ParameterSets: t.in.ParameterSets[payloadType],
 	})
 	if err != nil {
 		return false

@@ -139,6 +139,10 @@ type Track struct {
 	// frame refers to (the dependency descriptor of AOMedia "RTP Payload Format
 	// For AV1", appendix A), or 0 when it is not negotiated.
 	Dependencies uint8
+	// ParameterSets are those of H264 that the sender has given in its
+	// description, and may not repeat in its packets. It is nil when there are
+	// none.
+	ParameterSets ParameterSets
 	// Retransmits is set when the sender answers Feedback.Nack for this track.
 	Retransmits bool
 	// Feedback reaches the sender. It is nil when nobody is there to answer,

@@ -86,6 +86,8 @@ type ownEvent struct {
 	CaptureTime uint8            `json:"abs_capture_time,omitempty"`
 	Dependency  uint8            `json:"dependency_descriptor,omitempty"`
 	Retransmits bool             `json:"retransmits,omitempty"`
+	// Sets are base64.
+	Sets map[uint8][][]byte `json:"parameter_sets,omitempty"`
 }
 
 // text is a peer's words: it need not be UTF-8, as JSON must.
@@ -116,7 +118,7 @@ func describe(t *signaling.Track, n uint32) ownEvent {
 	e := ownEvent{
 		Event: eventTrack, Track: n, Participant: text(t.Participant), Stream: text(t.Stream), ID: text(t.ID),
 		Connection: t.Connection, SSRC: t.SSRC, Kind: t.Kind.String(), Codecs: map[uint8]string{},
-		CaptureTime: t.AbsCaptureTime, Dependency: t.Dependencies, Retransmits: t.Retransmits,
+		CaptureTime: t.AbsCaptureTime, Dependency: t.Dependencies, Retransmits: t.Retransmits, Sets: t.ParameterSets,
 	}
 	for pt, c := range t.Codecs {
 		e.Codecs[pt] = c.String()
@@ -149,6 +151,11 @@ func (e *ownEvent) track() *signaling.Track {
 	}
 	for pt, name := range e.Codecs {
 		t.Codecs[pt] = media.ParseCodec(name)
+	}
+	for _, pt := range slices.Sorted(maps.Keys(e.Sets)) {
+		for _, set := range e.Sets[pt] {
+			t.ParameterSets.Add(pt, set)
+		}
 	}
 	for _, pt := range e.RED {
 		if _, ok := t.Codecs[uint8(pt)]; !ok || pt != int(uint8(pt)) {

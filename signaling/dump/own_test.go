@@ -50,6 +50,9 @@ func events(t *rapid.T) []signaling.Event {
 				AbsCaptureTime: rapid.Byte().Draw(t, "extension"), Retransmits: rapid.Bool().Draw(t, "rtx"),
 				Dependencies: rapid.Byte().Draw(t, "dependencies"),
 			}
+			if rapid.Bool().Draw(t, "sets") {
+				x.ParameterSets = signaling.ParameterSets{0: {{0x67, 66, 0, 30}, {0x68, 0xce, 0x3c, 0x80}}, 97: {{0x27, 1, 2, 3}}}
+			}
 			if rapid.Bool().Draw(t, "red") {
 				x.RED = map[uint8]bool{111: true, 0: true}
 			}

@@ -88,6 +88,10 @@ func (v *survey) track(s *stream) *signaling.Track {
 	t := &signaling.Track{
 		Participant: s.owner.id, Connection: s.owner.connection, SSRC: s.key.ssrc,
 		Kind: s.kind, Codecs: s.codecs, AbsCaptureTime: max(v.given.captureTime, v.dump.captureTime),
+		ParameterSets: v.dump.sets.Of(s.codecs),
+	}
+	if given := v.given.sets.Of(s.codecs); given != nil {
+		t.ParameterSets = given
 	}
 	for _, y := range s.payloads {
 		if _, ok := s.codecs[y.pt]; !ok && y.format.auxiliary() {

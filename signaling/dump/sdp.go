@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/roomtape/roomtape/signaling"
 )
 
 // description is what session descriptions say.
@@ -16,6 +18,10 @@ type description struct {
 	encrypted bool
 	// captureTime is the id of abs-capture-time, or 0.
 	captureTime uint8
+	// sets are those of payload types that may be H264.
+	sets signaling.ParameterSets
+	// doubtful are those for which descriptions gave different ones.
+	doubtful map[uint8]bool
 }
 
 const (
@@ -60,6 +66,7 @@ func parseSDP(b []byte) (description, bool) {
 			if !ok {
 				continue
 			}
+			d.sets.AddFormat(pt, rest)
 			for parameter := range strings.SplitSeq(rest, ";") {
 				name, text, _ := strings.Cut(strings.TrimSpace(parameter), "=")
 				if apt, err := strconv.ParseUint(text, 10, 7); err == nil && name == "apt" {
@@ -112,6 +119,23 @@ func (d *description) add(o description) {
 	}
 	for _, pt := range slices.Sorted(maps.Keys(o.formats)) {
 		d.formats[pt] = o.formats[pt]
+	}
+	for _, pt := range slices.Sorted(maps.Keys(o.sets)) {
+		old, known := d.sets[pt]
+		switch {
+		case d.doubtful[pt]:
+		case known && !slices.EqualFunc(old, o.sets[pt], bytes.Equal):
+			// Those of two senders: whose the packets are is not known.
+			if d.doubtful == nil {
+				d.doubtful = map[uint8]bool{}
+			}
+			d.doubtful[pt] = true
+			delete(d.sets, pt)
+		case !known:
+			for _, set := range o.sets[pt] {
+				d.sets.Add(pt, set)
+			}
+		}
 	}
 	d.encrypted = d.encrypted || o.encrypted
 	if o.captureTime != 0 {

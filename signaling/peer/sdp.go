@@ -10,6 +10,7 @@ import (
 	"github.com/pion/sdp/v3"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling"
 )
 
 // section is what a pair of descriptions says of one m-line that the peer sends
@@ -27,6 +28,8 @@ type section struct {
 	sources []uint32          // announced sources that are no repair flows
 	repairs map[uint32]uint32 // announced RTX source to its original (FID, RFC 4588 §8.8)
 	msids   map[uint32][2]string
+
+	sets signaling.ParameterSets // of H264, by the sender's words
 
 	extMID, extRID, extRepairedRID, extTWCC, extCapture, extDependency uint8
 
@@ -96,6 +99,7 @@ func sections(local, remote *sdp.SessionDescription) []*section {
 		s.feedback(r)
 		s.extensions(local.MediaDescriptions[i], r)
 		s.announced(r)
+		s.parameters(r)
 		out = append(out, s)
 	}
 	return out
@@ -177,6 +181,17 @@ func (s *section) formats(m *sdp.MediaDescription) {
 		_, ok := s.codecs[original]
 		return !ok
 	})
+}
+
+// parameters reads what the sender says of its H264.
+func (s *section) parameters(m *sdp.MediaDescription) {
+	var all signaling.ParameterSets
+	for _, a := range m.Attributes {
+		if pt, rest, ok := payloadType(a.Value); ok && a.Key == "fmtp" && s.codecs[pt] == media.H264 {
+			all.AddFormat(pt, rest)
+		}
+	}
+	s.sets = all
 }
 
 // payloadType reads "96 rest".

@@ -162,7 +162,7 @@ func (c *Conn) addTrack(s *source, sec *section, now time.Time) {
 		Connection: c.opts.Connection, SSRC: s.ssrc, Kind: sec.kind,
 		Codecs: maps.Clone(sec.codecs), RED: maps.Clone(sec.red),
 		Auxiliary: maps.Clone(sec.others), AbsCaptureTime: sec.extCapture, Dependencies: sec.extDependency,
-		Retransmits: sec.nack, Feedback: t,
+		ParameterSets: sec.sets, Retransmits: sec.nack, Feedback: t,
 	}
 	s.track, s.section, s.original = t, sec, 0
 	c.tracks = append(c.tracks, t)
