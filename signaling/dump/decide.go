@@ -48,8 +48,11 @@ func (v *survey) decideStream(s *stream) {
 		if i == 0 {
 			h = hint
 		}
-		y.format, y.knownBy = v.formatOf(y, h)
+		if y.format, y.knownBy = v.formatOf(y, h); v.files[s.file].red == int(y.pt) && y.pt != 0 {
+			y.format, y.knownBy = Format{Name: formatRED, ClockRate: media.Opus.ClockRate()}, byHeader
+		}
 	}
+	v.decideRED(s)
 	for _, y := range s.payloads {
 		if s.main == nil && y.format.Codec != media.CodecUnknown {
 			s.main = y
@@ -87,16 +90,20 @@ func (v *survey) decideStream(s *stream) {
 		if y.format.Codec.Kind() == s.kind {
 			s.codecs[y.pt] = y.format.Codec
 		}
+		if y.red {
+			if s.red == nil {
+				s.red = map[uint8]bool{}
+			}
+			s.red[y.pt] = true
+			s.codecs[y.evidence.red.inner] = y.format.Codec
+		}
 	}
 }
 
 // formatOf says what a payload type of a stream is, and by what that is known.
 func (v *survey) formatOf(y *payload, hint Format) (Format, string) {
-	if f, ok := v.cfg.Map[y.pt]; ok {
-		return f, byMap
-	}
-	if f, ok := v.given.formats[y.pt]; ok {
-		return f, bySDP
+	if f, by := v.told(y.pt); by == byMap || by == bySDP {
+		return f, by
 	}
 	seen := y.evidence.verdict()
 	certain := seen.Codec != media.CodecUnknown && y.evidence.codecs[seen.Codec].certain > 0

@@ -45,6 +45,7 @@ type evidence struct {
 	g711   tally // a byte is a sample
 	mpeg   tally // MPEG audio (RFC 2250 §3.5)
 	flex   tally // FlexFEC of a known stream
+	red    redEvidence
 	rtx    tally // original sequence numbers of a known stream
 	empty  int   // packets without payload
 	// repeated is the stream that rtx found last.
@@ -76,6 +77,7 @@ func (e *evidence) look(p *media.Packet, others sibling) {
 	b := p.Payload
 	if len(b) == 0 {
 		e.empty++
+		e.red.length = 0
 		e.started = e.started && p.SequenceNumber != e.sequence+1
 		return
 	}
@@ -99,6 +101,7 @@ func (e *evidence) look(p *media.Packet, others sibling) {
 	e.av1(b, place)
 	e.h264(b, place)
 	e.opus(b, next, step, p.Marker)
+	e.red.look(b, next, step)
 	e.h265.mark(len(b) > 2 && b[0]&0x81 == 0 && b[1] == 1 && h265Type(b[0]>>1))
 	e.h266.mark(len(b) > 2 && b[0] == 0 && b[1]&7 != 0 && h266Type(b[1]>>3))
 	if next {
@@ -187,6 +190,8 @@ func (e *evidence) verdict() Format {
 	switch {
 	case e.flex.share() >= 90 && e.flex.good >= 2:
 		return Format{Name: "flexfec-03"}
+	case e.red.convincing():
+		return Format{Name: formatRED, ClockRate: media.Opus.ClockRate()}
 	case e.event.share() == 100 && best != media.Opus:
 		return Format{Name: "telephone-event"}
 	case e.rtx.share() >= 90 && e.rtx.good >= 2 && found.certain == 0:

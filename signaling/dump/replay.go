@@ -1,6 +1,7 @@
 package dump
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -87,8 +88,10 @@ func newReplay(v *survey, files []string, opener opener) (*replay, error) {
 func (v *survey) track(s *stream) *signaling.Track {
 	t := &signaling.Track{
 		Participant: s.owner.id, Connection: s.owner.connection, SSRC: s.key.ssrc,
-		Kind: s.kind, Codecs: s.codecs, AbsCaptureTime: max(v.given.captureTime, v.dump.captureTime),
-		ParameterSets: v.dump.sets.Of(s.codecs),
+		Kind: s.kind, Codecs: s.codecs, RED: s.red,
+		AbsCaptureTime: cmp.Or(v.given.captureTime, v.dump.captureTime),
+		Dependencies:   cmp.Or(v.given.dependencies, v.dump.dependencies),
+		ParameterSets:  v.dump.sets.Of(s.codecs),
 	}
 	if given := v.given.sets.Of(s.codecs); given != nil {
 		t.ParameterSets = given

@@ -16,8 +16,9 @@ type description struct {
 	formats map[uint8]Format
 	// encrypted is set when one offers SRTP (RFC 3711, RFC 5763).
 	encrypted bool
-	// captureTime is the id of abs-capture-time, or 0.
-	captureTime uint8
+	// captureTime and dependencies are the ids of abs-capture-time and the
+	// dependency descriptor, or 0.
+	captureTime, dependencies uint8
 	// sets are those of payload types that may be H264.
 	sets signaling.ParameterSets
 	// doubtful are those for which descriptions gave different ones.
@@ -26,6 +27,7 @@ type description struct {
 
 const (
 	captureTimeURI = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
+	dependencyURI  = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 	// maxSDP is how much of a description is read.
 	maxSDP = 64 << 10
 )
@@ -76,8 +78,15 @@ func parseSDP(b []byte) (description, bool) {
 		case "a=extmap":
 			number, rest, _ := strings.Cut(value, " ")
 			number, _, _ = strings.Cut(number, "/")
-			if id, err := strconv.ParseUint(number, 10, 8); err == nil && id > 0 && strings.TrimSpace(rest) == captureTimeURI {
+			id, err := strconv.ParseUint(number, 10, 8)
+			if err != nil {
+				continue
+			}
+			switch strings.TrimSpace(rest) {
+			case captureTimeURI:
 				d.captureTime = uint8(id)
+			case dependencyURI:
+				d.dependencies = uint8(id)
 			}
 		case "a=crypto", "a=fingerprint":
 			d.encrypted = true
@@ -140,6 +149,9 @@ func (d *description) add(o description) {
 	d.encrypted = d.encrypted || o.encrypted
 	if o.captureTime != 0 {
 		d.captureTime = o.captureTime
+	}
+	if o.dependencies != 0 {
+		d.dependencies = o.dependencies
 	}
 }
 

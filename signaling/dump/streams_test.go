@@ -174,3 +174,16 @@ func TestParseMap(t *testing.T) {
 		}
 	}
 }
+
+func TestSDPNamesExtensions(t *testing.T) {
+	c := call{from: 1, to: 2, port: 5000, ssrc: 1, packets: 50, video: true}
+	sdp := "v=0\r\na=rtpmap:96 VP8/90000\r\na=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time\r\n" +
+		"a=extmap:12/sendonly https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n"
+	p := playBytes(t, dump.Config{SDP: []byte(sdp)}, pcap(binary.LittleEndian, true, 101, c.frames()))
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	if tr := p.events[1].Track; tr == nil || tr.AbsCaptureTime != 3 || tr.Dependencies != 12 {
+		t.Errorf("%+v", tr)
+	}
+}

@@ -53,6 +53,7 @@ type stream struct {
 	main      *payload
 	kind      media.Kind
 	codecs    map[uint8]media.Codec
+	red       map[uint8]bool // as in signaling.Track
 	encrypted bool
 	original  *stream // whose packets it repeats
 	owner     *person
@@ -68,12 +69,14 @@ type payload struct {
 	evidence evidence
 	format   Format
 	knownBy  string
+	red      bool // RED with format.Codec inside
 }
 
 // fileFacts is what the first pass learns of a file.
 type fileFacts struct {
 	File
 	hint    Format // the codec that its header says
+	red     int    // the payload type of RED, by its header; 0: none
 	rtpTime bool
 	partial bool // there is more than the first pass has read
 	start   time.Time
@@ -126,7 +129,7 @@ const checkEvery = 4096
 func (v *survey) file(ctx context.Context, src source, name string, glance bool) error {
 	f := &fileFacts{File: File{Name: name, Format: src.format()}}
 	if m, ok := src.(*mjr); ok {
-		f.hint = m.formatOf()
+		f.hint, f.red = m.formatOf(), m.header.RED
 	}
 	v.files = append(v.files, f)
 	var d datagram
