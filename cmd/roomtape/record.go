@@ -35,6 +35,10 @@ With --room NAME the URL is used whole as the server's address.
 The first SIGINT or SIGTERM finalizes every file and ends as usual; a second one ends at once,
 and what was flushed stays playable. With --json, stdout is the manifest and nothing else.
 
+When the room's server goes away, recording goes on as long as media comes, and the room is joined
+again as soon as the server is back. When it has been gone for a minute and no media comes, or none
+has come for --until-empty, the files are completed and the exit code is 6.
+
 ` + exitCodes(exitOK, exitInternal, exitUsage, exitJoin, exitNoMedia, exitStorage, exitLost, exitForced),
 		Flags: recordFlags(),
 		Action: func(c *cli.Context) error {

@@ -157,7 +157,7 @@ func join(ctx context.Context, o recordOptions, log *slog.Logger) (signaling.Roo
 	ctx, cancel := context.WithTimeout(ctx, o.joinTimeout)
 	defer cancel()
 	room, err := o.kind.dial(ctx, joinOptions{
-		url: o.url, room: o.room, peerID: o.peerID, announce: o.announce, log: log,
+		url: o.url, room: o.room, peerID: o.peerID, announce: o.announce, untilEmpty: o.untilEmpty, log: log,
 		peer: peer.Config{
 			Codecs: o.codecs, Only: o.only, ICEServers: o.iceServers, RelayOnly: o.relayOnly,
 			Publish: o.publish, SendOnly: o.sendOnly, Loopback: isLoopback(o.url), Logger: log,

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/output"
@@ -49,6 +50,8 @@ type joinOptions struct {
 	url, room string // as roomKind.parse gave them
 	peerID    string
 	announce  bool
+	// untilEmpty is how long to stay when nobody is there.
+	untilEmpty time.Duration
 	peer      peer.Config
 	log       *slog.Logger
 }
@@ -99,7 +102,7 @@ func videoCodecs() []media.Codec {
 
 func dialMesh(ctx context.Context, o joinOptions) (signaling.Room, error) {
 	room, err := mesh.Dial(ctx, mesh.Config{
-		URL: o.url, Room: o.room, PeerID: o.peerID, Peer: o.peer, Announce: o.announce, Logger: o.log,
+		URL: o.url, Room: o.room, PeerID: o.peerID, Peer: o.peer, Announce: o.announce, UntilEmpty: o.untilEmpty, Logger: o.log,
 	})
 	if errors.Is(err, mesh.ErrURL) || errors.Is(err, mesh.ErrPeerID) {
 		return nil, usageError{err}

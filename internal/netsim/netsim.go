@@ -16,15 +16,12 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pion/logging"
-	"github.com/pion/transport/v4"
 	"github.com/pion/transport/v4/vnet"
 )
 
@@ -126,22 +123,6 @@ func (n *Net) Cleanup(f func()) {
 	n.cleanup = append(n.cleanup, f)
 }
 
-// Host adds a host with an address of its own. It goes to peer.Config.Net or
-// pion's SettingEngine.SetNet.
-func (n *Net) Host() transport.Net { return n.host() }
-
-func (n *Net) host() *host {
-	n.t.Helper()
-	v, err := vnet.NewNet(&vnet.NetConfig{})
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	if err := n.router.AddNet(v); err != nil {
-		n.t.Fatal(err)
-	}
-	return &host{Net: v, n: n}
-}
-
 // fate is what becomes of a packet.
 type fate uint8
 
@@ -171,55 +152,4 @@ func (n *Net) fate(b []byte) fate {
 		return late
 	}
 	return arrives
-}
-
-// host is a vnet host that treats what it sends as Config says. (vnet's own
-// jitter sleeps with a lock held, which stops a bubble's clock.)
-type host struct {
-	*vnet.Net
-	n    *Net
-	gone atomic.Bool // nothing that it sends arrives any more
-}
-
-func (h *host) ListenPacket(network, address string) (net.PacketConn, error) {
-	c, err := h.Net.ListenPacket(network, address)
-	if err != nil {
-		return nil, err
-	}
-	if u, ok := c.(transport.UDPConn); ok {
-		return &conn{UDPConn: u, h: h}, nil
-	}
-	return c, nil
-}
-
-func (h *host) ListenUDP(network string, address *net.UDPAddr) (transport.UDPConn, error) {
-	c, err := h.Net.ListenUDP(network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &conn{UDPConn: c, h: h}, nil
-}
-
-type conn struct {
-	transport.UDPConn
-	h *host
-}
-
-func (c *conn) WriteTo(b []byte, to net.Addr) (int, error) {
-	if c.h.gone.Load() {
-		return len(b), nil
-	}
-	switch c.h.n.fate(b) {
-	case lost:
-		return len(b), nil
-	case twice:
-		if _, err := c.UDPConn.WriteTo(b, to); err != nil {
-			return 0, err
-		}
-	case late:
-		held := append([]byte(nil), b...)
-		time.AfterFunc(c.h.n.cfg.Late, func() { _, _ = c.UDPConn.WriteTo(held, to) })
-		return len(b), nil
-	}
-	return c.UDPConn.WriteTo(b, to)
 }

@@ -32,6 +32,9 @@ func (r *Room) newConnection(participant string, number int) (*connection, error
 		OnCandidate: func(m message.Candidate) {
 			r.inbox.put(func(time.Time) { r.roster.gathered(number, m) })
 		},
+		OnStranded: func() {
+			r.inbox.put(func(now time.Time) { r.roster.moved(number, now) })
+		},
 		OnState: func(s peer.State) {
 			if s, ok := linkStates[s]; ok {
 				r.inbox.put(func(now time.Time) { r.roster.changed(number, s, now) })

@@ -323,3 +323,36 @@ func TestDeadConnectionDoesNotKeepALostRoom(t *testing.T) {
 		t.Errorf("%v after the server, error %v", s.now.Sub(lost), s.err)
 	}
 }
+
+func TestLostRoomIsNotWaitedForLongerThanAnEmptyOne(t *testing.T) {
+	lost := func(s *stage, limit time.Duration) {
+		t.Helper()
+		s.after(limit - 1)
+		if s.err != nil {
+			t.Fatal("the room is given up too early")
+		}
+		s.after(1)
+		if !errors.Is(s.err, signaling.ErrLost) {
+			t.Errorf("the room is not given up after %v", limit)
+		}
+	}
+	s := with(t, "a")
+	s.r.emptyFor = 5 * time.Second
+	s.r.socketLost(errors.New("gone"), s.now)
+	s.after(20 * time.Second)
+	s.state(1, closed) // they hang up, and nobody can say whether they come back
+	lost(s, 5*time.Second)
+
+	s = with(t, "a")
+	s.r.emptyFor = 5 * time.Second
+	s.state(1, closed)
+	s.after(time.Minute)
+	s.r.socketLost(errors.New("gone"), s.now)
+	lost(s, 5*time.Second)
+
+	s = newStage(t) // nobody has come yet
+	s.r.emptyFor = 5 * time.Second
+	s.joined()
+	s.r.socketLost(errors.New("gone"), s.now)
+	lost(s, DefaultGiveUp)
+}

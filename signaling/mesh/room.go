@@ -9,6 +9,7 @@ import (
 	"maps"
 	mrand "math/rand/v2"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ type Config struct {
 	// GiveUp is how long the room may be lost, without media from anybody,
 	// before Next returns ErrLost; 0: DefaultGiveUp.
 	GiveUp time.Duration
+	// UntilEmpty is the same once somebody has been connected and nobody is any
+	// more, counted from then, when that is over before GiveUp is; 0: GiveUp.
+	UntilEmpty time.Duration
 	// Logger gets what happens in the room; nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -104,19 +108,25 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = newClient()
 	}
-	factory, err := peer.NewFactory(cfg.Peer)
-	if err != nil {
-		return nil, fmt.Errorf("prepare connections: %w", err)
-	}
-
 	r := &Room{
 		dialer:   dialer{client: cfg.HTTPClient, header: cfg.Header, url: dialURL, shown: redact(dialURL), room: room},
 		announce: cfg.Announce,
 		log:      cfg.Logger,
-		factory:  factory,
 		queue:    signaling.NewQueue(0),
 		inbox:    inbox{wake: make(chan struct{}, 1)},
 	}
+	told := cfg.Peer.OnAddresses
+	cfg.Peer.OnAddresses = func(now []netip.Addr) {
+		r.inbox.put(func(t time.Time) { r.moved(now, t) })
+		if told != nil {
+			told(now)
+		}
+	}
+	factory, err := peer.NewFactory(cfg.Peer)
+	if err != nil {
+		return nil, fmt.Errorf("prepare connections: %w", err)
+	}
+	r.factory = factory
 	w, err := r.dialer.join(ctx, cfg.PeerID)
 	if err != nil {
 		_ = factory.Close() // nothing was connected
@@ -124,6 +134,7 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.roster = newRoster(world(r), cfg.Logger, cfg.PeerID, cfg.MaxPeers, cfg.GiveUp, mrand.Float64)
+	r.roster.emptyFor = cfg.UntilEmpty
 	r.log.Info("joined the room", "room", room, "as", cfg.PeerID, "participants", len(w.peers))
 	r.inbox.put(func(now time.Time) { r.arrive(w, now) })
 	r.loop.Go(r.run)
@@ -223,12 +234,9 @@ func (r *Room) arrive(w *welcome, now time.Time) {
 		},
 		func(err error) {
 			r.inbox.put(func(now time.Time) {
-				if r.socket != s {
-					return
+				if r.socket == s {
+					r.lose(err, now)
 				}
-				r.socket = nil
-				r.others.Go(s.close)
-				r.roster.socketLost(err, now)
 			})
 		})
 	r.socket = s
@@ -242,6 +250,24 @@ func (r *Room) arrive(w *welcome, now time.Time) {
 	for _, m := range w.early {
 		r.roster.receive(m, now)
 	}
+}
+
+// lose gives the socket up.
+func (r *Room) lose(why error, now time.Time) {
+	r.others.Go(r.socket.close)
+	r.socket = nil
+	r.roster.socketLost(why, now)
+}
+
+// moved is called when our addresses have changed. A socket by one that is gone
+// would be found dead only by a ping that is not answered.
+func (r *Room) moved(addrs []netip.Addr, now time.Time) {
+	if r.socket != nil {
+		if a := r.socket.local(); a.IsValid() && !a.IsLoopback() && !slices.Contains(addrs, a) {
+			r.lose(fmt.Errorf("our address %v is gone", a), now)
+		}
+	}
+	r.roster.hurry(now)
 }
 
 // send implements world.

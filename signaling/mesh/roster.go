@@ -61,6 +61,8 @@ type roster struct {
 	log      *slog.Logger
 	maxPeers int
 	giveUp   time.Duration
+	// emptyFor is giveUp once media has come and ended; 0: the same.
+	emptyFor time.Duration
 	jitter   func() float64 // in [0,1)
 
 	first, self string // our first id and our id now
@@ -84,6 +86,10 @@ type roster struct {
 	attempts int
 	redialAt time.Time
 	lastErr  error
+	// idleSince is since when no connection works that there was; zero: one
+	// does, or there never was one.
+	idleSince time.Time
+	met       bool // a connection has worked
 }
 
 func newRoster(w world, log *slog.Logger, self string, maxPeers int, giveUp time.Duration, jitter func() float64) *roster {
@@ -323,11 +329,12 @@ func (r *roster) due(now time.Time) error {
 	for _, id := range slices.Sorted(maps.Keys(r.participants)) {
 		r.dueFor(r.participants[id], now)
 	}
+	r.updateIdle(now)
 	if r.up {
 		return nil
 	}
-	if !now.Before(r.lostAt.Add(r.giveUp)) && !r.working() {
-		return fmt.Errorf("%w and was not restored within %v: %w", signaling.ErrLost, r.giveUp, r.lastErr)
+	if at := r.givesUpAt(); !at.IsZero() && !now.Before(at) {
+		return fmt.Errorf("%w and was not restored within %v: %w", signaling.ErrLost, now.Sub(r.lostAt).Round(time.Second), r.lastErr)
 	}
 	if !r.redialAt.IsZero() && !now.Before(r.redialAt) {
 		r.redialAt = time.Time{}
@@ -358,6 +365,35 @@ func (r *roster) working() bool {
 	return false
 }
 
+// updateIdle notes since when no connection works.
+func (r *roster) updateIdle(now time.Time) {
+	switch {
+	case r.working():
+		r.met, r.idleSince = true, time.Time{}
+	case r.met && r.idleSince.IsZero():
+		r.idleSince = now
+	}
+}
+
+// givesUpAt is when the room counts as lost for good; zero: not as long as things
+// are as they are.
+func (r *roster) givesUpAt() time.Time {
+	if r.up || r.working() {
+		return time.Time{}
+	}
+	at := r.lostAt.Add(r.giveUp)
+	if r.emptyFor > 0 && !r.idleSince.IsZero() {
+		since := r.lostAt
+		if r.idleSince.After(since) {
+			since = r.idleSince
+		}
+		if empty := since.Add(r.emptyFor); empty.Before(at) {
+			return empty
+		}
+	}
+	return at
+}
+
 // deadline is when due must be called though nothing happens; zero: never.
 func (r *roster) deadline() time.Time {
 	var d earliest
@@ -366,9 +402,7 @@ func (r *roster) deadline() time.Time {
 	}
 	if !r.up {
 		d.add(r.redialAt)
-		if !r.working() {
-			d.add(r.lostAt.Add(r.giveUp))
-		}
+		d.add(r.givesUpAt())
 	}
 	return d.t
 }

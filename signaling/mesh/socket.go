@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -275,6 +276,19 @@ func (s *socket) ping(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// local is the address that we reach the server by, or the zero Addr when it
+// can't be told.
+func (s *socket) local() netip.Addr {
+	if s.below == nil {
+		return netip.Addr{}
+	}
+	ap, err := netip.ParseAddrPort(s.below.LocalAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
 }
 
 // send queues m, or ends the socket when too much is queued already.

@@ -3,6 +3,7 @@ package peer_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -341,6 +342,48 @@ func TestWeRestartICE(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAddressChangeIsTold: a connection whose address is gone is told so within
+// about a second, once, and a restart makes it go on by the new one.
+func TestAddressChangeIsTold(t *testing.T) {
+	netsim.Run(t, netsim.Config{Delay: 10 * time.Millisecond}, func(n *netsim.Net) {
+		t, w := n.T(), &witness{}
+		host := n.Host()
+		told, stranded := make(chan []netip.Addr, 10), make(chan time.Time, 10)
+		f := must[*peer.Factory](t)(peer.NewFactory(peer.Config{Net: host, OnAddresses: func(now []netip.Addr) { told <- now }}))
+		n.Cleanup(func() { _ = f.Close() })
+		o := w.options()
+		o.OnStranded = func() { stranded <- time.Now() }
+		c := must[*peer.Conn](t)(f.Connect(o))
+		p := n.Publisher(netsim.PublisherConfig{})
+		if err := c.Accept(p.Answer(must[message.Description](t)(c.Offer()))); err != nil {
+			t.Fatal(err)
+		}
+		p.Start()
+		time.Sleep(5 * time.Second)
+		if len(told)+len(stranded) > 0 {
+			t.Errorf("told %d times, %d stranded, before anything happened", len(told), len(stranded))
+		}
+		n.Move(host)
+		moved := time.Now()
+		if d := (<-stranded).Sub(moved); d > 1500*time.Millisecond {
+			t.Errorf("told after %v", d)
+		}
+		if err := c.Accept(p.Answer(must[message.Description](t)(c.Offer()))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		before := w.count(w.track(media.Video))
+		time.Sleep(2 * time.Second)
+		p.Stop()
+		if after := w.count(w.track(media.Video)); after < before+100 || len(w.started) != 2 || w.ended != 0 {
+			t.Errorf("%d packets before, %d after; %d tracks started, %d ended", before, after, len(w.started), w.ended)
+		}
+		if len(told) != 1 || len(stranded) != 0 {
+			t.Errorf("told %d times, stranded %d times more", len(told), len(stranded))
+		}
+	})
 }
 
 // TestStatesAndMessages: the life of a connection, and text both ways.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +31,8 @@ type Factory struct {
 	closed bool
 	stop   chan struct{}
 	done   chan struct{} // closed when the reporting goroutine has ended
+
+	known []netip.Addr // ours, of which the reporting goroutine knows
 }
 
 // NewFactory makes a factory. It opens no socket before the first connection
@@ -60,6 +63,7 @@ func NewFactory(cfg Config) (*Factory, error) {
 	if cfg.Net == nil {
 		f.sockets = newSockets(cfg.Loopback, loggers{log}.NewLogger("ice"))
 	}
+	f.known = f.addresses()
 	go f.report()
 	return f, nil
 }
@@ -94,11 +98,13 @@ func (f *Factory) report() {
 	t := time.NewTicker(reportEvery)
 	defer t.Stop()
 	var conns []*Conn
+	looked := time.Now()
 	for {
+		var now time.Time
 		select {
 		case <-f.stop:
 			return
-		case <-t.C:
+		case now = <-t.C:
 		}
 		f.mu.Lock()
 		conns = append(conns[:0], f.conns...)
@@ -107,6 +113,10 @@ func (f *Factory) report() {
 			c.mu.Lock()
 			c.kick()
 			c.mu.Unlock()
+		}
+		if now.Sub(looked) >= addressesEvery {
+			looked = now
+			f.look(conns)
 		}
 		clear(conns)
 	}

@@ -20,6 +20,7 @@ package peer
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/pion/transport/v4"
@@ -124,6 +125,10 @@ type Config struct {
 	Loopback bool
 	// Net replaces the network, in tests; nil means the real one.
 	Net transport.Net
+	// OnAddresses is told when the machine's addresses have changed, which those
+	// are that a peer might reach us at now, by a goroutine that it must not
+	// hold up. May be nil.
+	OnAddresses func(now []netip.Addr)
 	// Logger gets what pion says, at debug level. Nil discards it.
 	Logger *slog.Logger
 }
@@ -144,6 +149,10 @@ type Options struct {
 	// OnState gets each change of state, in order, from a goroutine that holds
 	// no lock. May be nil.
 	OnState func(State)
+	// OnStranded is told, after Config.OnAddresses, when the connection has
+	// worked, but can't by the address that it went by, or may do so again by
+	// another: ICE must be restarted. It must not block. May be nil.
+	OnStranded func()
 	// OnMessage gets the text messages of the peer's data channels, and may
 	// block, which slows the peer down. It must not keep text. May be nil.
 	OnMessage func(label string, text []byte)

@@ -41,10 +41,11 @@ func newSockets(loopback bool, log logging.LeveledLogger) *sockets {
 
 // GetListenAddresses implements ice.UDPMux.
 func (s *sockets) GetListenAddresses() []net.Addr {
-	local, err := localAddresses(s.loopback)
+	interfaces, err := systemInterfaces()
 	if err != nil {
 		s.log.Warnf("listing local addresses: %v", err)
 	}
+	local := localAddresses(interfaces, s.loopback)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []net.Addr
@@ -111,33 +112,4 @@ func (s *sockets) Close() error {
 	}
 	wg.Wait()
 	return nil
-}
-
-// localAddresses lists the addresses that a peer might reach us at.
-func localAddresses(loopback bool) ([]netip.Addr, error) {
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
-	var out []netip.Addr
-	for _, i := range interfaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 && !loopback {
-			continue
-		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // it has just gone
-		}
-		for _, a := range addrs {
-			p, err := netip.ParsePrefix(a.String())
-			if err != nil {
-				continue
-			}
-			// Link-local IPv6 addresses need a zone, which candidates lack.
-			if ip := p.Addr().Unmap(); !ip.IsLinkLocalUnicast() || ip.Is4() {
-				out = append(out, ip)
-			}
-		}
-	}
-	return out, nil
 }
