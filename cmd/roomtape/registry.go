@@ -52,8 +52,8 @@ type joinOptions struct {
 	announce  bool
 	// untilEmpty is how long to stay when nobody is there.
 	untilEmpty time.Duration
-	peer      peer.Config
-	log       *slog.Logger
+	peer       peer.Config
+	log        *slog.Logger
 }
 
 // A format knows how to make one kind of file.

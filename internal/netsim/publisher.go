@@ -102,7 +102,8 @@ func (p *Publisher) connect() error {
 	var s webrtc.SettingEngine
 	s.LoggerFactory = Quiet()
 	s.SetNet(p.host)
-	s.DisableCloseByDTLS(true) // see Close
+	s.DisableCloseByDTLS(true)      // see Close
+	s.SetICEMaxBindingRequests(200) // browsers don't give up after a second and a half
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(s))
 	var err error
@@ -205,9 +206,17 @@ func (p *Publisher) local(d webrtc.SessionDescription, err error) message.Descri
 // Start waits until the connection is up, then sends until Stop or Close.
 func (p *Publisher) Start() {
 	p.n.t.Helper()
+	if !p.Play() {
+		p.n.t.Fatalf("not connected: %v", p.PC.ConnectionState())
+	}
+}
+
+// Play is Start that tells whether the connection came up within 30 s, in place
+// of failing the test.
+func (p *Publisher) Play() bool {
 	for deadline := time.Now().Add(30 * time.Second); p.PC.ConnectionState() != webrtc.PeerConnectionStateConnected; {
-		if time.Now().After(deadline) {
-			p.n.t.Fatalf("not connected: %v", p.PC.ConnectionState())
+		if time.Now().After(deadline) || p.host.gone.Load() {
+			return false
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -217,6 +226,7 @@ func (p *Publisher) Start() {
 	if p.audio != nil {
 		p.wg.Go(func() { p.every(20*time.Millisecond, p.sendAudio) })
 	}
+	return true
 }
 
 func (p *Publisher) every(d time.Duration, send func(n int, d time.Duration)) {

@@ -29,7 +29,8 @@
 // gone is restarted at once. Tracks go on through a restart: same sources, same
 // files. Who answers the restart with a new connection, as clients in the field
 // do, or not at all for RestartTimeout, is offered one of ours, and later gets
-// that at once. While the server is gone the restart waits for it.
+// that at once. A restart that comes to nothing is made again, for ReviveTime; while
+// the server is gone it waits for it.
 //
 // A connection that never worked is closed when it fails, and as long as its
 // participant is in the room offered anew, MaxOffers times with OfferBackoff,

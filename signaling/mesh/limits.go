@@ -56,8 +56,12 @@ const (
 	RestartAfter      = 3 * time.Second
 	TheirRestartAfter = 8 * time.Second
 	// RestartTimeout is how long a peer may take to answer our offer to restart
-	// ICE before it gets one of a new connection.
+	// ICE before it gets one of a new connection, and how long the restart may
+	// take from the answer until ICE is restarted once more: some give up early
+	// on a way that is blocked for now. That goes on for ReviveTime from when the
+	// connection died.
 	RestartTimeout = 10 * time.Second
+	ReviveTime     = 60 * time.Second
 	// DisconnectTimeout is how long a connection may be without a sign of life,
 	// after ICE has called it disconnected and while the server is gone, before
 	// it counts as lost. It is still restarted when the server is back.

@@ -73,7 +73,8 @@ type link struct {
 	// restart; zero: not. restarting is set from then until it works again.
 	restartAt  time.Time
 	restarting bool
-	dead       bool // no sign of life for long, and nothing to be done about it now
+	ailing     time.Time // since when there was no sign of life; zero: there is
+	dead       bool      // no sign of life for long, and nothing to be done about it now
 	// gathered are our candidates until the description is sent that they
 	// belong to.
 	gathered []message.Candidate
@@ -144,6 +145,8 @@ func (r *roster) dueFor(p *participant, now time.Time) {
 		case l.restarting && (l.asked || l.busy):
 			r.complain("peer does not answer our offer to restart ICE", "participant", p.id, "connection", l.number)
 			r.rebuild(l, now)
+		case l.restarting && now.Before(l.ailing.Add(ReviveTime)):
+			r.restart(l, now)
 		case l.asked:
 			r.complain("peer does not answer our offer", "participant", p.id, "after", AnswerTimeout)
 			r.drop(l, "no answer", now)
@@ -320,6 +323,9 @@ func (r *roster) answered(p *participant, answer message.Description, now time.T
 		return
 	}
 	l.asked, l.expires = false, now.Add(ConnectTimeout)
+	if l.restarting {
+		l.expires = now.Add(RestartTimeout)
+	}
 	r.accept(l.conn, l.number, answer)
 }
 

@@ -27,7 +27,8 @@ func (r *roster) changed(number int, s linkState, now time.Time) {
 		}
 	case failed:
 		r.log.Warn("connection failed", "participant", p.id, "connection", number)
-		if l.worked && !l.restarting && p.present {
+		if l.worked && p.present && (!l.restarting || now.Before(l.ailing.Add(ReviveTime))) {
+			l.restarting = false
 			r.ail(l, 0, now)
 			return
 		}
@@ -46,7 +47,7 @@ func (r *roster) changed(number int, s linkState, now time.Time) {
 // works is called when a link is connected, for the first time or again.
 func (r *roster) works(l *link, now time.Time) {
 	p := l.owner
-	l.expires, l.restartAt, l.dead = time.Time{}, time.Time{}, false
+	l.expires, l.restartAt, l.ailing, l.dead = time.Time{}, time.Time{}, time.Time{}, false
 	if l.restarting {
 		l.restarting = false
 		r.log.Info("connection restored", "participant", p.id, "connection", l.number)
@@ -73,6 +74,9 @@ func (r *roster) ail(l *link, wait time.Duration, now time.Time) {
 	if l.expires.IsZero() {
 		l.expires = now.Add(DisconnectTimeout)
 	}
+	if l.ailing.IsZero() {
+		l.ailing = now
+	}
 }
 
 // moved is called when our addresses have changed, so that a link can't work
@@ -82,9 +86,9 @@ func (r *roster) moved(number int, now time.Time) {
 	if l == nil || !l.worked {
 		return
 	}
-	if l.restartAt = now; l.expires.IsZero() {
-		l.expires = now.Add(DisconnectTimeout)
-	}
+	l.restarting = l.restarting && (l.busy || l.asked)
+	r.ail(l, 0, now)
+	l.restartAt = now
 }
 
 // restart has a link that does not work any more connect again. Whoever knows

@@ -119,6 +119,39 @@ func TestWhoKnowsNoRestartIsOfferedAnew(t *testing.T) {
 	s.want()
 }
 
+// A restart into a network that is down comes to nothing, and is made again until
+// the network is back.
+func TestRestartIsRepeated(t *testing.T) {
+	s := with(t, "a")
+	s.state(1, disconnected)
+	s.after(RestartAfter)
+	s.did = nil
+	began, n := s.now, 0
+	for ; s.now.Sub(began)+RestartTimeout < ReviveTime-RestartAfter; n++ {
+		s.state(1, connecting)
+		s.described(1, "R")
+		s.restartAnswer(1, true)
+		if n == 2 {
+			s.after(RestartTimeout / 2)
+			s.state(1, failed)
+		} else {
+			s.after(RestartTimeout)
+		}
+		s.did = s.did[:len(s.did)-1]
+		s.want("send a offer R", "accept 1 A2")
+	}
+	if n < 6 {
+		t.Errorf("%d restarts", n)
+	}
+	s.described(1, "R")
+	s.restartAnswer(1, true)
+	s.did = nil
+	s.after(RestartTimeout)
+	s.want("hang up 1")
+	s.after(OfferBackoff)
+	s.want("connect 2 a", "offer 2")
+}
+
 func TestUnansweredRestartEndsInAnotherOffer(t *testing.T) {
 	s := with(t, "a")
 	s.state(1, failed)

@@ -152,6 +152,7 @@ func (f *Factory) api(c *Conn) (*webrtc.API, error) {
 	s.SetSRTPReplayProtectionWindow(replayWindow)
 	s.SetSCTPMaxMessageSize(MaxMessage)
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepAlive)
+	s.SetICEMaxBindingRequests(maxChecks)
 	s.SetIncludeLoopbackCandidate(f.cfg.Loopback)
 	s.DisableActiveTCP(f.cfg.RelayOnly)
 	if f.cfg.RelayOnly {

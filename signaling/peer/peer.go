@@ -86,6 +86,9 @@ const (
 	disconnectedAfter = 5 * time.Second
 	failedAfter       = 25 * time.Second
 	keepAlive         = 2 * time.Second
+	// maxChecks is how often a way is tried, five times a second: as long as ICE
+	// does not give up. The network may come back at any moment.
+	maxChecks = 200
 )
 
 // Errors that the methods of Conn and Factory wrap.
