@@ -31,9 +31,11 @@
 // symmetric NAT on both sides. Since a port belongs to a pair, directions are
 // told apart although a client uses one socket for everybody.
 //
-// Candidates that are no IPv4 address over UDP are left out: IPv6, TCP, and the
-// mDNS names of browsers (Chromium's checks arrive nevertheless, and make its
-// address known). Everything is lost alike: ICE, DTLS, RTP, RTCP and SCTP. The
+// Only IPv4 loopback addresses take part, so that no interface that comes or
+// goes meanwhile has anything to do with it: clients must be told to use
+// loopback, as internal/browser tells Chromium. Other candidates are left out,
+// TCP and the mDNS names of browsers included, and packets from other addresses
+// dropped. Everything is lost alike: ICE, DTLS, RTP, RTCP and SCTP. The
 // WebSocket itself loses nothing.
 //
 // The n-th packet of a direction has the same fate in every run with the same

@@ -166,8 +166,10 @@ func TestEachSideSeesTheOtherAtTheRelaysAddressOnly(t *testing.T) {
 	if n := r.Ports(); n != 3 {
 		t.Errorf("%d ports, want 3", n)
 	}
-	if _, err := r.Via("bot", "alice", netip.MustParseAddrPort("[::1]:1")); !errors.Is(err, ErrAddress) {
-		t.Errorf("for an IPv6 address the error is %v", err)
+	for _, a := range []string{"[::1]:1", "192.0.2.1:1", "127.0.0.1:0"} {
+		if _, err := r.Via("bot", "alice", netip.MustParseAddrPort(a)); !errors.Is(err, ErrAddress) {
+			t.Errorf("for %s the error is %v", a, err)
+		}
 	}
 }
 

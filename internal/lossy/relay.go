@@ -23,8 +23,8 @@ const (
 	socketBuffer = 1 << 20
 )
 
-// ErrAddress is returned for addresses that the relay can't stand for.
-var ErrAddress = errors.New("lossy: no IPv4 address")
+// ErrAddress is returned for addresses that the relay does not stand for.
+var ErrAddress = errors.New("lossy: no IPv4 loopback address")
 
 // ErrClosed is returned by what is used after Close.
 var ErrClosed = errors.New("lossy: the relay is closed")
@@ -135,10 +135,10 @@ func (r *Relay) Ports() int {
 
 // Via gives the address on loopback at which user reaches owner's address addr
 // through the relay; the same one each time, as long as it is in use. The error
-// is ErrAddress when addr is not IPv4.
+// is ErrAddress when addr is not an IPv4 loopback address.
 func (r *Relay) Via(owner, user string, addr netip.AddrPort) (netip.AddrPort, error) {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	if !addr.Addr().Is4() || addr.Port() == 0 {
+	if !usable(addr) {
 		return netip.AddrPort{}, fmt.Errorf("%w: %v", ErrAddress, addr)
 	}
 	p, err := r.port(place{owner, user, addr})
@@ -147,6 +147,8 @@ func (r *Relay) Via(owner, user string, addr netip.AddrPort) (netip.AddrPort, er
 	}
 	return p.conn.LocalAddr().(*net.UDPAddr).AddrPort(), nil
 }
+
+func usable(a netip.AddrPort) bool { return a.Addr().Is4() && a.Addr().IsLoopback() && a.Port() != 0 }
 
 // port gives the port for a place; it opens one if there is none.
 func (r *Relay) port(at place) (*port, error) {
@@ -213,6 +215,10 @@ func (r *Relay) forward(p *port) {
 		}
 		now := time.Now()
 		src = netip.AddrPortFrom(src.Addr().Unmap(), src.Port())
+		if !usable(src) {
+			buffers.Put(b)
+			continue
+		}
 		if out == nil || out.addr != src || out.dead.Load() {
 			if out, err = r.port(place{p.user, p.owner, src}); err != nil {
 				buffers.Put(b)
