@@ -18,12 +18,16 @@ import (
 	"github.com/roomtape/roomtape/signaling/message"
 )
 
+// reportEvery is how often senders report.
+const reportEvery = time.Second
+
 // mtu is the size of an RTP packet with its header, as browsers use it.
 const mtu = 1200
 
 // conn is the connection to one other participant.
 type conn struct {
 	pc           *webrtc.PeerConnection
+	source       Source       // nil: the clip
 	video, audio atomic.Int64 // sent
 	asked        atomic.Bool  // the other has asked for a keyframe
 	play         sync.Once
@@ -61,6 +65,9 @@ func (p *Peer) connect(id string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{pc: pc}
+	if p.cfg.Source != nil {
+		c.source = p.cfg.Source(id)
+	}
 	video, audio, err := p.addTracks(c)
 	if err != nil {
 		return nil, errors.Join(err, pc.Close())
@@ -158,14 +165,15 @@ func (p *Peer) start(id string, c *conn, video, audio *track) {
 }
 
 // loop sends the clip from its first frame, over and over, each frame when it
-// is due, until the participant is stopped or the connection is closed.
+// is due, until the participant is stopped or the connection is closed, and a
+// report of each track every second.
 func (p *Peer) loop(c *conn, video, audio *track) error {
 	clip := p.cfg.Clip
 	start := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for v, a := 0, 0; ; {
-		due := min(clip.videoTime(v), time.Duration(a)*opusFrame)
+	for v, a, r := 0, 0, 1; ; {
+		due := min(clip.videoTime(v), time.Duration(a)*opusFrame, time.Duration(r)*reportEvery)
 		timer.Reset(time.Until(start.Add(due)))
 		select {
 		case <-p.playing.Done():
@@ -183,21 +191,40 @@ func (p *Peer) loop(c *conn, video, audio *track) error {
 			v++
 		}
 		if time.Duration(a)*opusFrame == due {
-			if err := audio.send(clip.audioAt(a), uint32(opusFrame*48/time.Millisecond)); err != nil {
+			if err := audio.send(p.sound(c, a), uint32(opusFrame*48/time.Millisecond)); err != nil {
 				return err
 			}
 			c.audio.Add(1)
 			a++
+		}
+		if time.Duration(r)*reportEvery == due {
+			now := time.Now()
+			if err := c.pc.WriteRTCP([]rtcp.Packet{video.report(now, now.Sub(start)), audio.report(now, now.Sub(start))}); err != nil {
+				return err
+			}
+			r++
 		}
 	}
 }
 
 // picture gives the n-th video frame of a connection.
 func (p *Peer) picture(c *conn, n int) []byte {
-	if asked := c.asked.Swap(false); p.cfg.Picture != nil {
+	asked := c.asked.Swap(false)
+	switch {
+	case c.source != nil:
+		return c.source.Picture(n, asked)
+	case p.cfg.Picture != nil:
 		return p.cfg.Picture(n, asked)
 	}
 	return p.cfg.Clip.Video[n%len(p.cfg.Clip.Video)]
+}
+
+// sound gives the n-th Opus packet of a connection, or nil for silence.
+func (p *Peer) sound(c *conn, n int) []byte {
+	if c.source != nil {
+		return c.source.Sound(n)
+	}
+	return p.cfg.Clip.audioAt(n)
 }
 
 // track is one track of one connection: RTP timestamps, sequence numbers and
@@ -206,6 +233,21 @@ type track struct {
 	rtp.Packetizer
 	local   *webrtc.TrackLocalStaticRTP
 	garbage *garbage // nil: what is sent is what it should be
+
+	ssrc            uint32
+	base, rate      uint32 // RTP timestamp of the first frame, and clock
+	packets, octets uint32
+}
+
+// report tells what the RTP clock was, that long after the first frame was due
+// (RFC 3550 §6.4.1).
+func (t *track) report(now time.Time, after time.Duration) *rtcp.SenderReport {
+	const since1900 = 2208988800 // seconds until 1970
+	seconds, fraction := uint64(now.Unix()+since1900), uint64(now.Nanosecond())<<32/uint64(time.Second)
+	return &rtcp.SenderReport{
+		SSRC: t.ssrc, NTPTime: seconds<<32 | fraction, PacketCount: t.packets, OctetCount: t.octets,
+		RTPTime: t.base + uint32(int64(after/time.Microsecond)*int64(t.rate)/1_000_000),
+	}
 }
 
 func (t *track) send(frame []byte, samples uint32) error {
@@ -222,6 +264,8 @@ func (t *track) send(frame []byte, samples uint32) error {
 		if err := t.local.WriteRTP(packet); err != nil {
 			return err
 		}
+		t.packets++
+		t.octets += uint32(len(packet.Payload))
 	}
 	return nil
 }
@@ -257,9 +301,12 @@ func (p *Peer) addTrack(c *conn, mime string, codec media.Codec, payloader rtp.P
 	// RTCP must be read for retransmissions to work. Clips need not be asked
 	// for keyframes: they have one every half second.
 	p.wg.Go(func() { c.listen(sender) })
+	base := rand.Uint32()
 	t := &track{
-		Packetizer: rtp.NewPacketizer(mtu, 0, rand.Uint32(), payloader, rtp.NewRandomSequencer(), codec.ClockRate()),
+		Packetizer: rtp.NewPacketizerWithOptions(mtu, payloader, rtp.NewRandomSequencer(), codec.ClockRate(), rtp.WithTimestamp(base)),
 		local:      local,
+		ssrc:       uint32(sender.GetParameters().Encodings[0].SSRC),
+		base:       base, rate: codec.ClockRate(),
 	}
 	if p.cfg.Garbage {
 		t.garbage = &garbage{pc: c.pc}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/roomtape/roomtape/signaling"
@@ -50,6 +51,13 @@ type Config struct {
 	// frame before. It is called by a goroutine for each connection, and the
 	// frame is not changed.
 	Picture func(n int, asked bool) []byte
+	// Source, when it is set, gives what is played on each new connection, to
+	// the participant to, in place of what Clip has; Clip's codec and frame
+	// duration still hold.
+	Source func(to string) Source
+	// Ignore, when it is set, tells whom the participant wants nothing of: it
+	// does not offer to them, and does not answer them.
+	Ignore func(id string) bool
 	// Garbage participants connect as others do and then send garbage for
 	// media: random payloads, sequence numbers, timestamps and RTCP, in the
 	// rhythm of Clip. On the data channel they send a message of 100 MB.
@@ -62,12 +70,22 @@ type Config struct {
 	watch func(*webrtc.TrackRemote)
 }
 
+// Source makes what is played on one connection. One goroutine calls it, in the
+// order in which the frames are due; what it returns is not changed.
+type Source interface {
+	// Picture makes the n-th video frame, from 0; asked is set when the
+	// receiver has asked for a keyframe since the frame before. Nil leaves the
+	// frame out.
+	Picture(n int, asked bool) []byte
+	// Sound makes the n-th Opus packet, of 20 ms, from 0. Nil leaves it out.
+	Sound(n int) []byte
+}
+
 // Peer is a participant in a room. Its methods may be called by any goroutine.
 type Peer struct {
 	cfg    Config
 	log    *slog.Logger
 	api    *webrtc.API
-	socket *websocket.Conn
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // read and the readers of RTCP
@@ -77,6 +95,7 @@ type Peer struct {
 	players sync.WaitGroup
 
 	mu     sync.Mutex
+	socket *websocket.Conn
 	conns  map[string]*conn // by the other's id
 	closed bool
 }
@@ -89,12 +108,7 @@ func Join(ctx context.Context, cfg Config) (*Peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("synthetic: configuring WebRTC: %w", err)
 	}
-	socket, _, err := websocket.Dial(ctx, cfg.URL, nil)
-	if err != nil {
-		return nil, fmt.Errorf("synthetic: %w: %w", signaling.ErrJoin, err)
-	}
-	socket.SetReadLimit(message.MaxSize)
-	p := &Peer{cfg: cfg, log: cfg.Logger, api: api, socket: socket, conns: make(map[string]*conn)}
+	p := &Peer{cfg: cfg, log: cfg.Logger, api: api, conns: make(map[string]*conn)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -104,28 +118,53 @@ func Join(ctx context.Context, cfg Config) (*Peer, error) {
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.playing, p.stop = context.WithCancel(p.ctx)
-
-	others, err := p.join(ctx)
-	if err != nil {
+	if err := p.Rejoin(ctx); err != nil {
 		p.cancel()
-		_ = socket.CloseNow()
-		return nil, fmt.Errorf("synthetic: %w: %w", signaling.ErrJoin, err)
-	}
-	p.wg.Go(p.read)
-	for _, id := range others {
-		if id != cfg.PeerID && !cfg.Reserved {
-			p.check("offering", id, p.offer(id))
-		}
+		return nil, err
 	}
 	return p, nil
 }
+
+// Rejoin enters the room anew under the same id, as clients do whose socket has
+// died: a newcomer again, it offers to everyone who is there, and each offer
+// makes a new connection in place of the one that may be up. Connections to
+// others stay. Its error is like that of Join. It may not be called while
+// another call of it, or of Close, is under way.
+func (p *Peer) Rejoin(ctx context.Context) error {
+	socket, _, err := websocket.Dial(ctx, p.cfg.URL, nil)
+	if err != nil {
+		return fmt.Errorf("synthetic: %w: %w", signaling.ErrJoin, err)
+	}
+	socket.SetReadLimit(message.MaxSize)
+	p.mu.Lock()
+	old := p.socket
+	p.socket = socket
+	p.mu.Unlock()
+	if old != nil {
+		_ = old.CloseNow()
+	}
+	others, err := p.join(ctx, socket)
+	if err != nil {
+		_ = socket.CloseNow()
+		return fmt.Errorf("synthetic: %w: %w", signaling.ErrJoin, err)
+	}
+	p.wg.Go(func() { p.read(socket) })
+	for _, id := range others {
+		if id != p.cfg.PeerID && !p.cfg.Reserved && !p.ignores(id) {
+			p.check("offering", id, p.offer(id))
+		}
+	}
+	return nil
+}
+
+func (p *Peer) ignores(id string) bool { return p.cfg.Ignore != nil && p.cfg.Ignore(id) }
 
 // Close leaves the room and ends every goroutine of the participant before it
 // returns.
 func (p *Peer) Close() error {
 	p.mu.Lock()
 	p.closed = true
-	conns := p.conns
+	conns, socket := p.conns, p.socket
 	p.conns = make(map[string]*conn)
 	p.mu.Unlock()
 
@@ -134,7 +173,7 @@ func (p *Peer) Close() error {
 	for _, c := range conns {
 		errs = append(errs, c.pc.GracefulClose())
 	}
-	_ = p.socket.CloseNow()
+	_ = socket.CloseNow()
 	p.players.Wait()
 	p.wg.Wait()
 	return errors.Join(errs...)
@@ -161,8 +200,8 @@ func (p *Peer) Sent() (video, audio int64) {
 	return video, audio
 }
 
-// newAPI sets pion up with its default codecs and interceptors (sender reports,
-// retransmissions).
+// newAPI sets pion up with its default codecs and interceptors, but for reports:
+// pion's would say that what is sent late is late on the sender's clock.
 func newAPI(loopback bool) (*webrtc.API, error) {
 	var engine webrtc.SettingEngine
 	engine.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
@@ -171,19 +210,27 @@ func newAPI(loopback bool) (*webrtc.API, error) {
 		engine.SetIPFilter(net.IP.IsLoopback)
 		engine.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	}
-	codecs := &webrtc.MediaEngine{}
+	codecs, registry := &webrtc.MediaEngine{}, &interceptor.Registry{}
 	if err := codecs.RegisterDefaultCodecs(); err != nil {
 		return nil, err
 	}
-	return webrtc.NewAPI(webrtc.WithMediaEngine(codecs), webrtc.WithSettingEngine(engine)), nil
+	if err := webrtc.ConfigureNack(codecs, registry); err != nil {
+		return nil, err
+	}
+	// As browsers do.
+	codecs.RegisterFeedback(webrtc.RTCPFeedback{Type: webrtc.TypeRTCPFBNACK}, webrtc.RTPCodecTypeAudio)
+	if err := webrtc.ConfigureTWCCSender(codecs, registry); err != nil {
+		return nil, err
+	}
+	return webrtc.NewAPI(webrtc.WithMediaEngine(codecs), webrtc.WithSettingEngine(engine), webrtc.WithInterceptorRegistry(registry)), nil
 }
 
-func (p *Peer) join(ctx context.Context) ([]string, error) {
+func (p *Peer) join(ctx context.Context, socket *websocket.Conn) ([]string, error) {
 	if err := p.send(ctx, message.Message{Type: message.Join, PeerID: p.cfg.PeerID, RoomID: p.cfg.Room}); err != nil {
 		return nil, err
 	}
 	for {
-		m, err := p.receive(ctx)
+		m, err := receive(ctx, socket)
 		switch {
 		case err != nil:
 			return nil, err
@@ -196,9 +243,9 @@ func (p *Peer) join(ctx context.Context) ([]string, error) {
 }
 
 // read handles what the server sends, until the socket is closed.
-func (p *Peer) read() {
+func (p *Peer) read(socket *websocket.Conn) {
 	for {
-		m, err := p.receive(p.ctx)
+		m, err := receive(p.ctx, socket)
 		if errors.Is(err, message.ErrMalformed) {
 			continue
 		}
@@ -215,7 +262,7 @@ func (p *Peer) read() {
 func (p *Peer) handle(m message.Message) {
 	switch m.Type {
 	case message.Offer:
-		if m.Offer != nil {
+		if m.Offer != nil && !p.ignores(m.From) {
 			p.check("answering", m.From, p.answer(m.From, m.Offer.SDP))
 		}
 	case message.Answer:
@@ -237,8 +284,8 @@ func (p *Peer) check(doing, peer string, err error) {
 	}
 }
 
-func (p *Peer) receive(ctx context.Context) (message.Message, error) {
-	_, b, err := p.socket.Read(ctx)
+func receive(ctx context.Context, socket *websocket.Conn) (message.Message, error) {
+	_, b, err := socket.Read(ctx)
 	if err != nil {
 		return message.Message{}, err
 	}
@@ -252,5 +299,8 @@ func (p *Peer) send(ctx context.Context, m message.Message) error {
 	if err != nil {
 		return err
 	}
-	return p.socket.Write(ctx, websocket.MessageText, b)
+	p.mu.Lock()
+	socket := p.socket
+	p.mu.Unlock()
+	return socket.Write(ctx, websocket.MessageText, b)
 }

@@ -152,3 +152,83 @@ func TestJoinSaysWhyNot(t *testing.T) {
 		}
 	}
 }
+
+// counting plays sound whose packets have numbers.
+type counting struct{ to string }
+
+func (counting) Picture(int, bool) []byte { return nil }
+func (counting) Sound(n int) []byte       { return []byte{0xfc, byte(n)} }
+
+// TestRejoiningMakesNewConnections lets bob, who plays what a source makes, lose
+// and rejoin the room, and watches what alice gets, and that carol, of whom he
+// wants nothing, gets nothing.
+func TestRejoiningMakesNewConnections(t *testing.T) {
+	rooms := server.New(server.Config{})
+	web := httptest.NewServer(rooms)
+	defer web.Close()
+	defer func() { _ = rooms.Shutdown(t.Context()) }()
+	url := "ws" + strings.TrimPrefix(web.URL, "http") + "/ws/r"
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+
+	numbers, strange := make(chan byte, 1000), make(chan string, 10)
+	listen := func(track *webrtc.TrackRemote) {
+		for {
+			p, _, err := track.ReadRTP()
+			if err != nil {
+				return
+			}
+			numbers <- p.Payload[1]
+		}
+	}
+	var peers []*Peer
+	join := func(cfg Config) *Peer {
+		cfg.URL, cfg.Room, cfg.Clip, cfg.Loopback = url, "r", readTestClip(t, "alice"), true
+		p, err := Join(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, p)
+		return p
+	}
+	silent := func(to string) Source { return counting{to} }
+	join(Config{PeerID: "alice", watch: listen, Source: silent, Ignore: func(id string) bool { return id == "carol" }})
+	join(Config{PeerID: "carol", watch: func(tr *webrtc.TrackRemote) { strange <- tr.StreamID() }})
+	var to []string
+	bob := join(Config{PeerID: "bob", Ignore: func(id string) bool { return id == "carol" }, Source: func(id string) Source {
+		to = append(to, id)
+		return counting{id}
+	}})
+	hear := func() {
+		t.Helper()
+		for last := -1; last < 20; {
+			select {
+			case n := <-numbers:
+				if int(n) < last { // the new connection begins anew
+					last = -1
+				}
+				last = int(n)
+			case <-ctx.Done():
+				t.Fatal("nothing arrives")
+			}
+		}
+	}
+	hear()
+	if err := bob.Rejoin(ctx); err != nil {
+		t.Fatal(err)
+	}
+	hear()
+	if len(to) != 2 || to[0] != "alice" || to[1] != "alice" {
+		t.Errorf("bob has made connections to %q, want two to alice", to)
+	}
+	for _, p := range peers {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	select {
+	case s := <-strange:
+		t.Errorf("carol gets a track of %s", s)
+	default:
+	}
+}
