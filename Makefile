@@ -11,13 +11,14 @@ BIN           := .cache/bin
 LINT_VERSION  := v2.15.0
 LINT          := $(BIN)/golangci-lint-$(LINT_VERSION)
 FUZZ_TIME     ?= 10s
+DURATION      ?= 5m
 VERSION       ?= $(shell git describe --tags --dirty 2>/dev/null || echo devel)
 COMMIT        ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS       := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 step = @printf '\n== %s\n' '$(1)'
 
-.PHONY: build test check fmt vet lint unit race fuzz integration bench cover tools clean help
+.PHONY: build test check fmt vet lint unit race fuzz integration soak bench cover tools clean help
 
 build: ## the program, static, in ./roomtape
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o roomtape ./cmd/roomtape
@@ -65,6 +66,9 @@ integration: ## tests with a browser, ffmpeg, a full disk, kill -9
 	$(call step,integration tests)
 	@$(GO) test -count=1 -p 1 -timeout 15m -tags integration \
 		$$(grep -rl --include='*_test.go' '^//go:build integration' . | xargs -n1 dirname | sort -u)
+
+soak: ## twenty people, 3 % loss and a server that restarts, for DURATION (5m)
+	@$(GO) run ./internal/soak -duration $(DURATION)
 
 bench: ## benchmarks, with allocations
 	@$(GO) test -run '^$$' -bench . -benchmem ./...

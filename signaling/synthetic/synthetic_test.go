@@ -204,10 +204,7 @@ func TestRejoiningMakesNewConnections(t *testing.T) {
 		for last := -1; last < 20; {
 			select {
 			case n := <-numbers:
-				if int(n) < last { // the new connection begins anew
-					last = -1
-				}
-				last = int(n)
+				last = int(n) // falls where a new connection begins
 			case <-ctx.Done():
 				t.Fatal("nothing arrives")
 			}
