@@ -85,6 +85,10 @@ type Constraints struct {
 	Encoder string
 }
 
+// Step is how much later than the sample before a sample is made that would not be:
+// enough for players that round times to milliseconds.
+const Step = 5 * time.Millisecond
+
 // Limits of Constraints.
 const (
 	MaxSide      = 7680

@@ -137,7 +137,7 @@ func (s *Switch) takes(sample *Sample, from Source) bool {
 	}
 	last := &s.last[sample.Kind]
 	if !sample.Captured.After(*last) {
-		sample.Captured = last.Add(time.Millisecond)
+		sample.Captured = last.Add(Step)
 	}
 	*last = sample.Captured
 	return true

@@ -37,6 +37,9 @@ const (
 	lowerGap = time.Second
 	// enough is the share of a bitrate, in per cent, that a change must have.
 	enough = 15
+	// maxHeld is how many pictures are held back for the first of the next
+	// encoder.
+	maxHeld = 12
 	// startWait is how long an encoder has until its first frame.
 	startWait = 10 * time.Second
 	// A program that has ended by itself is started anew, but not more often

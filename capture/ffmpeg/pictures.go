@@ -14,7 +14,8 @@ import (
 	"github.com/roomtape/roomtape/media"
 )
 
-// picture is a frame of an encoder, or why there are no more.
+// picture is a frame of an encoder, or why there are no more; without data and
+// error, that the first is being encoded.
 type picture struct {
 	from *encoder
 	data []byte
@@ -44,6 +45,11 @@ type director struct {
 	last       time.Time // of the pictures given
 	given      bool
 	restarts   *budget
+
+	// While the next encoder is at its first picture, those of live are held: the
+	// ones that were captured after it must not be shown before it.
+	holding bool
+	held    []picture
 }
 
 // pictures gives pictures until the source is closed or they end. The first of
@@ -86,24 +92,48 @@ func (s *Source) pictures(first chan<- error) error {
 // show gives a picture to the viewers, if it is of the encoder that is live, or
 // the first of the next one.
 func (d *director) show(p picture, tell func(error) error) {
-	s := d.s
-	key := capture.IsKey(s.cfg.Video, p.data)
-	if p.from == d.next && key {
+	key := capture.IsKey(d.s.cfg.Video, p.data)
+	switch {
+	case len(p.data) == 0:
+		d.holding = d.holding || p.from == d.next && d.live != nil
+		return
+	case p.from == d.next && key:
+		d.release(p.at)
 		if d.live != nil {
 			d.live.stop()
 		}
 		d.live, d.next = d.next, nil
 		d.switched = time.Now()
-	}
-	if p.from != d.live || len(p.data) == 0 {
+	case p.from != d.live:
+		return
+	case d.holding:
+		if d.held = append(d.held, p); len(d.held) >= maxHeld {
+			d.release(p.at.Add(1))
+		}
 		return
 	}
+	d.give(p, key)
+	_ = tell(nil)
+}
+
+// release gives the pictures that are held and were captured before the given
+// instant, and forgets the others.
+func (d *director) release(before time.Time) {
+	for _, p := range d.held {
+		if p.at.Before(before) {
+			d.give(p, capture.IsKey(d.s.cfg.Video, p.data))
+		}
+	}
+	clear(d.held)
+	d.held, d.holding = d.held[:0], false
+}
+
+func (d *director) give(p picture, key bool) {
 	if !p.at.After(d.last) {
-		p.at = d.last.Add(time.Millisecond)
+		p.at = d.last.Add(capture.Step)
 	}
 	d.last = p.at
-	_ = tell(nil)
-	s.give(capture.Sample{Kind: media.Video, Captured: p.at, Frame: media.Frame{Data: p.data, Key: key}})
+	d.s.give(capture.Sample{Kind: media.Video, Captured: p.at, Frame: media.Frame{Data: p.data, Key: key}})
 }
 
 // ended is called when an encoder's pictures have ended. The error ends the source.
@@ -113,6 +143,7 @@ func (d *director) ended(p picture) error {
 	switch p.from {
 	case d.next:
 		d.next = nil
+		d.release(time.Now())
 	case d.live:
 		d.live = nil
 	default:
@@ -179,6 +210,7 @@ func (d *director) act(now time.Time) error {
 	if d.next != nil && now.Sub(d.next.began) >= startWait {
 		d.next.stop()
 		d.next = nil
+		d.release(now)
 		if !d.given || !d.restarts.take(now) {
 			return fmt.Errorf("%w: no picture came within %v", capture.ErrUnavailable, startWait)
 		}
@@ -257,6 +289,11 @@ func (e *encoder) read(ctx context.Context, p *process.Process, to chan<- pictur
 	r, err := ivf.NewReader(bufio.NewReaderSize(p.Stdout, 1<<16))
 	if err != nil {
 		return err
+	}
+	select {
+	case to <- picture{from: e}:
+	case <-ctx.Done():
+		return nil
 	}
 	for {
 		data, at, err := r.Next()

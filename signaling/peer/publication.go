@@ -22,6 +22,9 @@ const (
 	// is sent of the past.
 	maxGroup    = 256 << 10
 	maxGroupLen = 120
+	// groupStep is how far apart those pictures are made: as little as players
+	// that round times to milliseconds tell apart.
+	groupStep = 5 * time.Millisecond
 	// minTarget is the lowest video bitrate in bit/s that is ever asked for.
 	minTarget = 50_000
 )
@@ -203,7 +206,7 @@ func (p *Publication) begin(s *feed) {
 	for i, b := range p.group {
 		early := *b
 		early.entered = now
-		early.captured = last.Add(-time.Duration(len(p.group)-1-i) * time.Millisecond)
+		early.captured = last.Add(-time.Duration(len(p.group)-1-i) * groupStep)
 		s.push(&early)
 	}
 }

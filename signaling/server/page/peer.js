@@ -2,6 +2,7 @@
 
 const CAPTURE_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time';
 const CHANNEL = 'messages';
+const PUBLISHED = 'roomtape-'; // begins the stream ids of what a bot publishes
 const MAX_EARLY = 256; // candidates kept until the description they belong to
 const MAX_TEXT = 64 * 1024;
 const RESTART_AFTER = 3000; // ms of being disconnected
@@ -11,6 +12,7 @@ const RESTART_AFTER = 3000; // ms of being disconnected
 // 'renewed' when it has answered a restart with a connection of its own.
 export class Peer extends EventTarget {
   tracks = [];
+  presents = false; // a screen, a page or a film rather than a person
   connection = new RTCPeerConnection();
 
   #signal; // sends a message to this peer by way of the server
@@ -35,7 +37,10 @@ export class Peer extends EventTarget {
     const pc = this.connection;
     this.#adopt(pc.createDataChannel(CHANNEL));
     pc.ondatachannel = ({channel}) => this.#adopt(channel);
-    pc.ontrack = ({track}) => this.#addTrack(track);
+    pc.ontrack = ({track, streams}) => {
+      this.presents ||= Boolean(streams[0]?.id.startsWith(PUBLISHED));
+      this.#addTrack(track);
+    };
     pc.onicecandidate = ({candidate}) => {
       if (!candidate?.candidate) return; // clients in the field don't know the end of candidates
       const message = {type: 'ice_candidate', candidate};

@@ -3,6 +3,7 @@
 const ASPECT = 16 / 9;
 const GAP = 12; // between tiles, as in style.css
 const SMALLEST = 200; // px
+const STRIP = 0.2; // of the stage, for everybody else while a screen is shown large
 
 export class Tiles {
   #grid;
@@ -24,7 +25,9 @@ export class Tiles {
       this.#grid.append(tile.element);
       this.#arrange();
     }
+    const {large} = tile;
     tile.update(what);
+    if (tile.large !== large) this.#arrange();
   }
 
   // keep removes every tile whose key does not pass.
@@ -42,11 +45,27 @@ export class Tiles {
     for (const tile of this.#tiles.values()) tile.play();
   }
 
-  // arrange picks the number of columns that gives the largest pictures.
+  // arrange gives most of the stage to a screen that is shown, and makes the
+  // other pictures as large as there is room.
   #arrange() {
-    const n = this.#tiles.size;
     const {clientWidth: w, clientHeight: h} = this.#grid.parentElement;
-    if (!n || !w || !h) return;
+    if (!w || !h) return;
+    const tiles = [...this.#tiles.values()];
+    const screen = tiles.find((t) => t.large);
+    for (const t of tiles) t.element.classList.toggle('large', t === screen);
+    const beside = w > h; // the others are at the side, or else below
+    const strip = Math.floor(tiles.length > 1 ? Math.max(SMALLEST, STRIP * (beside ? w : h * ASPECT)) : 0);
+    const width = Math.floor(beside ? Math.min(w - strip, h * ASPECT) : Math.min(w, (h - strip / ASPECT) * ASPECT));
+    this.#grid.classList.toggle('presenting', Boolean(screen));
+    this.#grid.classList.toggle('beside', beside);
+    this.#grid.style.setProperty('--strip', `${strip}px`);
+    this.#grid.style.setProperty('--large', `${width}px`);
+    if (!screen) this.#fill(tiles.length, w, h);
+  }
+
+  // fill picks the number of columns that gives the largest pictures.
+  #fill(n, w, h) {
+    if (!n) return;
     const widthFor = (columns) => {
       const high = h / Math.ceil(n / columns) - GAP;
       return Math.min(w / columns, high * ASPECT + GAP);
@@ -65,6 +84,7 @@ export class Tiles {
 
 class Tile {
   element = document.createElement('li');
+  large = false; // a screen, which others make room for
 
   #video = document.createElement('video');
   #face = document.createElement('span');
@@ -92,7 +112,8 @@ class Tile {
 
   // update shows name, who is us, which tracks, whether the picture and the
   // sound are on, and a note such as "connecting…".
-  update({name, own = false, mirrored = false, tracks, picture = true, sound = true, note = ''}) {
+  update({name, own = false, mirrored = false, tracks, picture = true, sound = true, note = '', large = false}) {
+    this.large = large;
     this.#name.textContent = own ? `${name} (you)` : name;
     this.#face.textContent = initials(name);
     this.#face.dataset.hue = hue(name);
