@@ -29,10 +29,8 @@ type Switch struct {
 	closed  bool
 	video   media.Codec
 	audio   media.Codec
-
-	// Of Next.
-	last    [3]time.Time // by kind
 	waiting bool         // for a keyframe after a change
+	last    [3]time.Time // captured, by kind
 }
 
 // NewSwitch opens the first source.
@@ -69,7 +67,7 @@ func (s *Switch) Replace(ctx context.Context, open Opener) error {
 	s.mu.Lock()
 	old := next
 	if !s.closed {
-		old, s.current = s.current, next
+		old, s.current, s.waiting = s.current, next, true
 		s.stack = append(s.stack[:len(s.stack):len(s.stack)], open)
 		if n := len(s.stack); n > 2 { // what was first, and what is shown
 			s.stack = []Opener{s.stack[0], s.stack[n-1]}
@@ -92,7 +90,6 @@ func (s *Switch) Mute(muted bool) {
 
 // Next implements Source.
 func (s *Switch) Next(ctx context.Context) (Sample, error) {
-	var from Source
 	for {
 		s.mu.Lock()
 		current, closed := s.current, s.closed
@@ -100,12 +97,6 @@ func (s *Switch) Next(ctx context.Context) (Sample, error) {
 		if closed {
 			return Sample{}, io.EOF
 		}
-		if from != nil && from != current {
-			s.mu.Lock()
-			s.waiting = true
-			s.mu.Unlock()
-		}
-		from = current
 		sample, err := current.Next(ctx)
 		if err == nil {
 			if s.takes(&sample, current) {

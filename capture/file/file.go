@@ -24,11 +24,12 @@ const maxPause = 10 * time.Second
 
 // Config says what is played.
 type Config struct {
-	// Paths are the files: one, or one with pictures and one with sound. Of each
-	// the first track of each kind is played that no file before it has.
-	Paths []string
-	// NoVideo and NoAudio leave a kind out.
-	NoVideo, NoAudio bool
+	// Path is the file: the first video track and the first of Opus in it.
+	Path string
+	// Sound is a file whose sound is played in place of that of Path; "": none.
+	Sound string
+	// NoAudio leaves the sound of Path out.
+	NoAudio bool
 	// Loop begins a file again when it has ended.
 	Loop bool
 }
@@ -80,15 +81,16 @@ type part struct {
 // play.
 func Open(cfg Config) (*Source, error) {
 	s := &Source{closed: make(chan struct{})}
-	noVideo, noAudio := cfg.NoVideo, cfg.NoAudio
-	for _, path := range cfg.Paths {
-		p, err := open(path, noVideo, noAudio, cfg.Loop)
-		if err != nil {
+	p, err := open(cfg.Path, false, cfg.NoAudio || cfg.Sound != "", cfg.Loop)
+	if err != nil {
+		return nil, err
+	}
+	s.parts = append(s.parts, p)
+	if cfg.Sound != "" {
+		if p, err = open(cfg.Sound, true, false, cfg.Loop); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 		s.parts = append(s.parts, p)
-		noVideo = noVideo || p.video != media.CodecUnknown
-		noAudio = noAudio || p.audio != media.CodecUnknown
 	}
 	s.start = time.Now()
 	return s, nil
@@ -208,7 +210,7 @@ func (s *Source) Next(ctx context.Context) (capture.Sample, error) {
 			first = p
 		}
 	}
-	if first == nil {
+	if first == nil || s.isClosed() {
 		return capture.Sample{}, io.EOF
 	}
 	f := first.ahead

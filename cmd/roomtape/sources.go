@@ -100,9 +100,9 @@ func openPage(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.S
 // openFile plays a file as it is, if its codecs are those that are asked for, and
 // else encodes it.
 func openFile(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
-	cfg := file.Config{Paths: []string{o.what}, NoAudio: o.audio == "none" || o.audio == "system", Loop: o.loop}
+	cfg := file.Config{Path: o.what, NoAudio: o.audio == "none" || o.audio == "system", Loop: o.loop}
 	if path, ok := strings.CutPrefix(o.audio, "file:"); ok {
-		cfg.Paths, cfg.NoAudio = append(cfg.Paths, path), false
+		cfg.Sound = path
 	}
 	s, err := file.Open(cfg)
 	if err == nil {
