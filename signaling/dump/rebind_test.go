@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/srtp/v3"
+
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/signaling"
 	"github.com/roomtape/roomtape/signaling/dump"
@@ -139,5 +141,30 @@ func TestWhoMovesIsTheSame(t *testing.T) {
 	}
 	if reports != 1 || p.packets[media.Opus] != 1000 || p.packets[media.VP8] != 500 {
 		t.Errorf("%d reports, %v", reports, p.packets)
+	}
+}
+
+// The numbers of SRTP go on beyond 16 bits at the new address (RFC 3711 §3.3.1).
+func TestWhoMovesKeepsTheirKey(t *testing.T) {
+	key := []byte("0123456789abcdef0123456789abcd")
+	c, err := srtp.CreateContext(key[:16], key[16:], srtp.ProtectionProfileAes128CmHmacSha1_80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames []frame
+	for n := range 1000 {
+		w := []way{{1, 2, 5000}, {3, 2, 6000}}[n/500]
+		b, err := c.EncryptRTP(nil, shifted(1, n, 65300, 0), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, frame{time.Duration(n) * 20 * time.Millisecond, ip4(w.from, w.to, udp(w.from, w.to, w.port, 5000, b))})
+	}
+	p := playBytes(t, dump.Config{SRTPKey: key}, pcap(binary.LittleEndian, true, 101, frames))
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	if len(p.summary.Streams) != 1 || p.packets[media.Opus] != 1000 {
+		t.Errorf("%v, %+v", p.packets, p.summary)
 	}
 }
