@@ -140,8 +140,9 @@ func (c *chain) bridge(p *picture, gap int) (missed int) {
 		}
 	}
 	c.alive = false
-	// With a list of references, the next picture that is refused will tell.
-	if p.refs == 0 {
+	// With a list of references, the next picture that is refused will tell;
+	// earlier, the number of a base picture that is missing.
+	if p.refs == 0 || l.hasTL0 && p.hasTL0 {
 		c.starving = true
 	}
 	return missed

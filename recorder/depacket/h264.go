@@ -346,6 +346,7 @@ func (v *h264) end(whole bool) {
 	if usable := !c.broken && !c.oversize && valid; usable {
 		v.describe(&f)
 	}
+	v.inBand = v.inBand || v.sps
 	if v.sps || v.pps {
 		v.pic.droppable = false // what it says holds for others
 		v.links.known = false

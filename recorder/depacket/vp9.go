@@ -27,6 +27,8 @@ type vp9 struct {
 	sizes [maxLayers]vp9Size
 	// unlisted: a layer of the open picture has references that are not known.
 	unlisted bool
+	// group says what the pictures refer to that do not say it themselves.
+	group vp9Group
 }
 
 type vp9Size struct{ width, height int }
@@ -41,8 +43,10 @@ type vp9Descriptor struct {
 	begin, end bool // B, E: of a layer frame
 	sid        uint8
 	interLayer bool // D: it refers to the layer below
+	flexible   bool // F: pictures say what they refer to
 	hasSizes   bool // the scalability structure is there and has sizes
 	sizes      [maxLayers]vp9Size
+	group      []byte // its picture group, with the number of pictures; nil: none
 }
 
 // parseVP9Descriptor reads a payload's descriptor and gives its size. ok is
@@ -54,7 +58,7 @@ func parseVP9Descriptor(b []byte, d *vp9Descriptor) (size int, ok bool) {
 	}
 	const i, p, l, f, v = 0x80, 0x40, 0x20, 0x10, 0x02
 	flags := b[0]
-	d.begin, d.end = flags&0x08 != 0, flags&0x04 != 0
+	d.begin, d.end, d.flexible = flags&0x08 != 0, flags&0x04 != 0, flags&f != 0
 	n := 1
 	if flags&i != 0 {
 		d.hasID, d.id, d.idMask = true, uint16(b[n]), 0x7f
@@ -128,7 +132,7 @@ func (d *vp9Descriptor) parseStructure(b []byte) (size int, ok bool) {
 		if len(b) <= n {
 			return 0, false
 		}
-		pictures := int(b[n])
+		first, pictures := n, int(b[n])
 		n++
 		for range pictures {
 			if len(b) <= n {
@@ -139,6 +143,7 @@ func (d *vp9Descriptor) parseStructure(b []byte) (size int, ok bool) {
 		if len(b) < n {
 			return 0, false
 		}
+		d.group = b[first:n]
 	}
 	return n, true
 }
@@ -169,6 +174,9 @@ func (v *vp9) Push(p *media.Packet, lost int) {
 	if d.hasSizes {
 		v.sizes = d.sizes
 	}
+	if d.group != nil {
+		v.group.set(d.group, v.pic.id)
+	}
 	v.ended = d.end
 	marker := p.Marker
 	v.add(p, p.Payload[size:])
@@ -192,7 +200,7 @@ func (v *vp9) open(p *media.Packet, d *vp9Descriptor) {
 	v.begin(p, start)
 	v.pic = d.picture
 	v.sid = d.sid
-	v.unlisted = d.refs == 0
+	v.unlisted = d.refs == 0 && !v.group.list(&v.pic, d.flexible)
 	v.layers = 1
 	v.starts[0] = 0
 }
@@ -204,7 +212,8 @@ func (v *vp9) beginLayer(d *vp9Descriptor) {
 	v.layers++
 	v.pic.switchUp = v.pic.switchUp && d.switchUp
 	// The picture can be decoded when all layers can.
-	v.unlisted = v.unlisted || d.refs == 0 && !d.interLayer
+	// What a group says holds for all layers.
+	v.unlisted = v.unlisted || d.refs == 0 && !d.interLayer && d.flexible
 	for _, diff := range d.diffs[:d.refs] {
 		v.pic.diffs[v.pic.refs] = diff
 		v.pic.refs++
@@ -320,6 +329,7 @@ func (v *vp9) Restart() {
 	}
 	v.restart()
 	v.sizes = [maxLayers]vp9Size{}
+	v.group = vp9Group{}
 }
 
 // Flush implements Depacketizer. A picture whose marker has not come is complete

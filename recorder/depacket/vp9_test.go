@@ -54,6 +54,7 @@ type vp9Layer struct {
 	tl0        int
 	diffs      []int
 	sizes      [][2]int // a scalability structure
+	group      []byte   // of it; nil: one picture with one reference, one back
 	data       []byte
 }
 
@@ -83,7 +84,11 @@ func (l vp9Layer) descriptor(begin, end bool) []byte {
 		for _, s := range l.sizes {
 			b = append(b, byte(s[0]>>8), byte(s[0]), byte(s[1]>>8), byte(s[1]))
 		}
-		b = append(b, 1, 0x14, 1) // one picture with one reference, one back
+		if l.group != nil {
+			b = append(b, l.group...)
+		} else {
+			b = append(b, 1, 0x14, 1)
+		}
 	}
 	return b
 }
@@ -268,6 +273,27 @@ func TestVP9AfterALoss(t *testing.T) {
 			return one(vp9Layer{id: 32766 + i, layered: true, tid: tid, tl0: 255 + i/4, u: u, data: data(i == 0)})
 		}
 	}
+	// The same, and a group says what refers to what: the second picture of the
+	// top layer to the middle one, or to the one before.
+	grouped := func(back byte) func(i int) []vp9Layer {
+		return func(i int) []vp9Layer {
+			l := temporal(false)(i)[0]
+			if i == 0 {
+				l.sizes = [][2]int{{320, 180}}
+				l.group = []byte{4, 0<<5 | 1<<2, 4, 2<<5 | 1<<2, 1, 1<<5 | 1<<2, 2, 2<<5 | 1<<2, back}
+			}
+			return one(l)
+		}
+	}
+	layeredGroup := func(i int) []vp9Layer { // and two spatial layers
+		l := grouped(1)(i)[0]
+		if i == 0 {
+			l.sizes = append(l.sizes, [2]int{640, 360})
+		}
+		top := l
+		top.sid, top.d, top.data, top.sizes = 1, true, inter, nil
+		return []vp9Layer{l, top}
+	}
 	flexible := func(i int) []vp9Layer { // pairs: the odd ones are referred to by none
 		l := vp9Layer{id: 40 + i, layered: true, flex: true, tid: i % 2, data: data(i == 0)}
 		if i > 0 {
@@ -296,6 +322,19 @@ func TestVP9AfterALoss(t *testing.T) {
 		{"top temporal layer lost, switching up", temporal(true), map[int]int{1: 3}, []int{0, 4, 5, 6, 7, 8, 9, 10, 11}, false},
 		{"middle temporal layer lost, switching up", temporal(true), map[int]int{2: 1}, []int{0, 1, 4, 5, 6, 7, 8, 9, 10, 11}, false},
 		{"base temporal layer lost", temporal(true), map[int]int{4: 3}, []int{0, 1, 2, 3}, true},
+		{"top temporal layer lost, group", grouped(1), map[int]int{1: 3}, []int{0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, false},
+		{"top temporal layer lost in part, group", grouped(1), map[int]int{5: 2}, []int{0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11}, false},
+		{"top temporal layer lost, and referred to", grouped(2), map[int]int{5: 3}, []int{0, 1, 2, 3, 4, 6, 8, 9, 10, 11}, false},
+		{"middle temporal layer lost, group", grouped(1), map[int]int{2: 3}, []int{0, 1, 4, 5, 6, 7, 8, 9, 10, 11}, false},
+		{"base temporal layer lost, group", grouped(1), map[int]int{4: 3}, []int{0, 1, 2, 3}, true},
+		{"middle temporal layer lost in part, group of spatial layers", layeredGroup, map[int]int{2: 4}, []int{0, 1, 4, 5, 6, 7, 8, 9, 10, 11}, false},
+		{"group of another sender", func(i int) []vp9Layer { // its layers are others than those that come
+			l := temporal(false)(i)[0]
+			if i == 0 {
+				l.sizes, l.group = [][2]int{{320, 180}}, []byte{2, 0<<5 | 1<<2, 1, 1<<5 | 1<<2, 1}
+			}
+			return one(l)
+		}, map[int]int{1: 3}, []int{0, 4, 8}, false},
 		{"flexible, unreferenced picture lost whole", flexible, map[int]int{3: 3}, []int{0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11}, false},
 		{"flexible, unreferenced picture lost in part", flexible, map[int]int{3: 1}, []int{0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11}, false},
 		{"flexible, base picture lost", flexible, map[int]int{4: 3}, []int{0, 1, 2, 3}, true},
