@@ -247,6 +247,11 @@ func TestParametersMayChange(t *testing.T) {
 		return ivf(encode(t, "ivf", append(slices.Clone(input), "-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime",
 			"-g", "30", "-b:v", "300k", "-pix_fmt", format)...))
 	}
+	vpx := func(input []string, codec string) []encoded {
+		return ivf(encode(t, "ivf", append(slices.Clone(input), "-c:v", codec, "-deadline", "realtime", "-cpu-used", "8", "-g", "30", "-b:v", "300k")...))
+	}
+	upright := []string{"-f", "lavfi", "-i", "testsrc2=s=90x160:r=25:d=2"}
+	large := []string{"-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=1"}
 	plain, plainAV1 := h264(lavfi, "-bf", "0", "-profile:v", "main"), av1(lavfi, "yuv420p")
 	for _, c := range []struct {
 		name  string
@@ -260,12 +265,21 @@ func TestParametersMayChange(t *testing.T) {
 		{"H264 bit depth", media.H264, join(h264(lavfi, "-bf", "0", "-pix_fmt", "yuv420p10le"), h264(small, "-bf", "0", "-pix_fmt", "yuv420p")), 2},
 		{"AV1 size", media.AV1, join(plainAV1, av1(small, "yuv420p"), plainAV1), 1},
 		{"AV1 bit depth", media.AV1, join(plainAV1, av1(small, "yuv420p10le"), plainAV1), 3},
+		// What an SFU puts in the place of a track that is muted.
+		{"VP8 ends in tiny black pictures", media.VP8, join(vpx(small, "libvpx"), vpx([]string{"-f", "lavfi", "-i", "color=black:s=8x8:r=25:d=0.3"}, "libvpx")), 1},
+		// A phone that is turned, and a screen that is shared: larger than all
+		// that the file has declared.
+		{"VP8 turned and grown", media.VP8, join(vpx(small, "libvpx"), vpx(upright, "libvpx"), vpx(large, "libvpx"), vpx(small, "libvpx")), 1},
+		{"VP9 turned and grown", media.VP9, join(vpx(small, "libvpx-vp9"), vpx(upright, "libvpx-vp9"), vpx(large, "libvpx-vp9"), vpx(small, "libvpx-vp9")), 1},
+		{"AV1 turned and grown", media.AV1, join(av1(small, "yuv420p"), av1(upright, "yuv420p"), av1(large, "yuv420p"), av1(small, "yuv420p")), 1},
+		{"H264 turned and grown", media.H264, join(h264(small, "-bf", "0", "-profile:v", "main"), h264(upright, "-bf", "0", "-profile:v", "main"),
+			h264(large, "-bf", "0", "-profile:v", "main"), h264(small, "-bf", "0", "-profile:v", "main")), 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var p payloader = &codecs.H264Payloader{}
-			if c.codec == media.AV1 {
-				p = &codecs.AV1Payloader{}
-			}
+			p := map[media.Codec]payloader{
+				media.VP8: &codecs.VP8Payloader{EnablePictureID: true}, media.VP9: &codecs.VP9Payloader{},
+				media.AV1: &codecs.AV1Payloader{}, media.H264: &codecs.H264Payloader{},
+			}[c.codec]
 			files, _ := record(t, packetized(c.codec, p, c.units, nil))
 			n := 0
 			for _, f := range files {

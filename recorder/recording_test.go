@@ -1,7 +1,9 @@
 package recorder
 
 import (
+	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -210,6 +212,34 @@ func TestSecondVideoOfAnotherStreamGetsItsOwnFile(t *testing.T) {
 	}
 	if len(m.order) != 2 {
 		t.Errorf("files %v", m.order)
+	}
+}
+
+// TestSecondVideoOfAStreamIsInItsFile: tracks that the sender has put into one
+// stream belong together, two pictures too.
+func TestSecondVideoOfAStreamIsInItsFile(t *testing.T) {
+	room, _, _ := call("alice", 3*time.Second)
+	second := room.start(ms(500), &signaling.Track{
+		Participant: "alice", Stream: "cam", ID: "screen", Connection: 1, SSRC: 77, Kind: media.Video,
+	})
+	second.width, second.height = 1280, 720
+	second.video(ms(600), ms(2600))
+	m := newMemory()
+	s, err := run(t, config(m), room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := s.Manifest().Files
+	if len(files) != 1 {
+		t.Fatalf("%d files", len(files))
+	}
+	var got []string
+	for _, tr := range files[0].Tracks {
+		got = append(got, fmt.Sprintf("%s %d %d", tr.Kind, tr.Width, tr.Frames.Written))
+	}
+	slices.Sort(got)
+	if want := []string{"audio 0 150", "video 1280 50", "video 640 75"}; !slices.Equal(got, want) {
+		t.Errorf("tracks %q, want %q", got, want)
 	}
 }
 
