@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtp/codecs"
+
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/recorder/capturetest"
 )
@@ -17,7 +19,7 @@ const fuzzMaxFrame = 600
 // whatever they are. Each packet is four bytes (flags, payload size, step of the
 // timestamp, loss) and the payload.
 func pushFuzzed(t testing.TB, codec media.Codec, in []byte) {
-	d, err := New(codec, Config{AbsCaptureTime: 3, MaxFrameSize: fuzzMaxFrame})
+	d, err := New(codec, Config{AbsCaptureTime: 3, Dependencies: dependencyID, MaxFrameSize: fuzzMaxFrame})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +46,13 @@ func pushAll(t testing.TB, d Depacketizer, codec media.Codec, in []byte) (frames
 			d.Restart()
 		}
 		s := sender{t: t, seq: seq, ts: ts}
-		p := s.packet(in[:size], flags&1 != 0)
+		var p *media.Packet
+		if flags&0x20 != 0 { // the beginning is a dependency descriptor
+			n := min(size, 3+int(flags>>6)*16)
+			p = s.described(in[n:size], flags&1 != 0, in[:n])
+		} else {
+			p = s.packet(in[:size], flags&1 != 0)
+		}
 		in = in[size:]
 		seq++
 		d.Push(p, lost)
@@ -208,8 +216,26 @@ func addSeeds(f *testing.F, codec media.Codec) {
 	}
 }
 
+// describedSeed has a keyframe with a dependency descriptor, and frames after it.
+func describedSeed(key, inter []byte) (in []byte) {
+	for i := range 5 {
+		d := testDescriptor{number: uint16(i), key: i == 0, tid: i % 3, chain: i, diffs: []int{1}[:min(i, 1)]}
+		b := d.append(true, true)
+		n := 3 + (len(b)-3+15)/16*16
+		b = append(b, make([]byte, n-len(b))...)
+		payload := inter
+		if i == 0 {
+			payload = key
+		}
+		in = append(in, 0x31|byte((n-3)/16)<<6, byte(n+len(payload)), 1, byte(i/3)<<4)
+		in = append(append(in, b...), payload...)
+	}
+	return in
+}
+
 func FuzzVP8(f *testing.F) {
 	addSeeds(f, media.VP8)
+	f.Add(describedSeed(append([]byte{0x10}, vp8Key...), append([]byte{0x10}, vp8Inter...)))
 	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.VP8, in) })
 }
 
@@ -217,16 +243,20 @@ func FuzzVP9(f *testing.F) {
 	addSeeds(f, media.VP9)
 	p := chromiumLayers(f)
 	f.Add(encode(p, len(p)))
+	f.Add(describedSeed(append([]byte{0x0c}, vp9KeyData(320, 180, 9)...), append([]byte{0x0c}, vp9InterData(1, 0, 0, 9)...)))
 	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.VP9, in) })
 }
 
 func FuzzAV1(f *testing.F) {
 	addSeeds(f, media.AV1)
+	whole := func(tu []byte) []byte { return (&codecs.AV1Payloader{}).Payload(1100, tu)[0] }
+	f.Add(describedSeed(whole(append(bytes.Clone(av1Seq), testAV1Frame(true, 1, 9)...)), whole(testAV1Frame(false, 1, 9))))
 	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.AV1, in) })
 }
 
 func FuzzH264(f *testing.F) {
 	addSeeds(f, media.H264)
+	f.Add(describedSeed(stapA(testSPS, testPPS, testSlice(0x65, 0, 9)), testSlice(0x41, 1, 9)))
 	f.Fuzz(func(t *testing.T, in []byte) { pushFuzzed(t, media.H264, in) })
 }
 
