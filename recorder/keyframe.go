@@ -85,7 +85,9 @@ func (k *keyframeAsker) keyframe(timestamp uint32, now time.Time) {
 		k.stage = keyframeNone
 	}
 	k.wanted = false
-	k.next = now.Add(cueInterval)
+	if k.to != nil {
+		k.next = now.Add(cueInterval)
+	}
 }
 
 // update asks if it is time to. needed tells whether frames are lost until a

@@ -25,6 +25,12 @@ const (
 	decideTime  = second / 5
 	decideSoon  = second / 10
 	decideAfter = 4 // frames
+	// longPause: what is late by more was hardly held up by the network.
+	longPause = 3 * second
+	// A delay that was taken for the network's and stays for stillLate, and for
+	// so many frames, was a pause.
+	stillLate       = second
+	stillLateFrames = 8
 	// delayNoise is how much a delay may come down without being a burst's.
 	delayNoise = 20 * second / 1000
 	// maxHeld bounds the frames that are held.
@@ -72,9 +78,16 @@ type undo struct {
 const undoTime = 5 * second
 
 // due tells whether a frame at media time m came so early that the pause before
-// can't have been one: after a pause the delay stays, after a burst it falls.
-func (u *undo) due(m, late int64) bool {
-	return u.pause > 0 && m < u.until && late < -max(second/10, u.pause/16)
+// can't have been one, or was shorter: after a pause the delay stays, after a
+// burst it falls. It gives how much of the pause was none.
+func (u *undo) due(m, late int64) (wrong int64, ok bool) {
+	switch {
+	case u.pause <= 0 || m >= u.until || late >= -max(second/10, u.pause/16):
+		return 0, false
+	case -late > u.pause/2:
+		return u.pause, true
+	}
+	return -late, true
 }
 
 // decide goes through the states with the last frame pushed, whose arrival
@@ -87,8 +100,12 @@ func (t *Track) decide(step, late int64, sure, recovered bool) {
 	case running:
 		if sure || !t.audio || late <= pauseLimit || step <= pauseLimit*3/4 {
 			t.release()
+			if t.audio && !recovered {
+				t.remainsLate(at, late, sure)
+			}
 			return
 		}
+		t.remains = remains{}
 		t.hold.begin(doubting, at, late, t.clock.maxHold, t.clock.now)
 		t.hold.n, t.hold.guess = 1, recovered
 	case settling, anchoring:
@@ -114,7 +131,7 @@ func (t *Track) decide(step, late int64, sure, recovered bool) {
 			t.burst()
 			return
 		case h.guess:
-			h.first, h.least, h.most, h.guess = late, late, late, false
+			h.first, h.least, h.most, h.guess, h.since = late, late, late, false, at
 		default:
 			h.n++
 			h.least, h.most = min(h.least, late), max(h.most, late)
@@ -158,8 +175,9 @@ func (t *Track) timeout() {
 	case settling, anchoring:
 		t.settle()
 	case doubting:
-		_, alsoLate := t.others(h.since)
-		if !alsoLate && h.n >= decideAfter && h.stayed(t.last.arrival-h.since) {
+		onTime, alsoLate := t.others(h.since)
+		enough := h.first > longPause || !h.guess && (h.n > 1 || onTime)
+		if enough && !alsoLate && h.stayed(t.last.arrival-h.since) {
 			t.pause()
 		} else {
 			t.burst()
@@ -184,6 +202,35 @@ func (t *Track) others(since int64) (onTime, late bool) {
 	return onTime, late && !onTime
 }
 
+// remains notes how long frames have been late; known is set when a report has
+// said that the network is why.
+type remains struct {
+	since int64
+	n     int
+	known bool
+}
+
+// remainsLate takes back, once a delay has stayed that other tracks don't have,
+// that the network was why.
+func (t *Track) remainsLate(at, late int64, sure bool) {
+	r := &t.remains
+	if late <= pauseLimit || sure {
+		*r = remains{}
+		return
+	}
+	if r.n == 0 {
+		r.since = at
+	}
+	if r.n++; r.known || r.n < stillLateFrames || at-r.since < stillLate {
+		return
+	}
+	r.n = 0
+	if onTime, _ := t.others(r.since); onTime {
+		t.rebase(t.recent.value() - t.delay.value(t.last.media))
+		t.stats.Pauses++
+	}
+}
+
 // burst ends doubting: the timestamps are right.
 func (t *Track) burst() { t.release() }
 
@@ -200,8 +247,8 @@ func (t *Track) pause() {
 }
 
 // move shifts the media time of all frames that are held, and of all later. The
-// lines begin anew; whether a skew was the RTP clock's, which stood still, or the
-// wall clock's, which did not, is not known, so half of it is counted.
+// lines begin anew. As long as it is not known whether a skew was the RTP clock's,
+// which stood still, or the wall clock's, which did not, half of it is counted.
 func (t *Track) move(d int64) {
 	for i := len(t.queue) - t.held; i < len(t.queue); i++ {
 		t.queue[i].media += d
@@ -214,7 +261,12 @@ func (t *Track) move(d int64) {
 	t.order.Push(time.Duration(t.last.media))
 	t.noise.n = 0
 	for s := range t.lines {
-		if l := &t.lines[s]; l.n > 0 {
+		l, w := &t.lines[s], &t.clock.walls[s]
+		switch {
+		case l.n == 0:
+		case w.delay.line.n >= slopeAfter:
+			l.restart(t.last.media, along(l.value(t.last.media-d), d, -w.delay.line.pace), true)
+		default:
 			l.restart(t.last.media, l.value(t.last.media-d/2), true)
 		}
 	}

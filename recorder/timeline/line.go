@@ -4,18 +4,23 @@ package timeline
 const (
 	maxSamples = 32
 	// binSpan: samples that are closer share one place in the window, with
-	// their mean, so that frequent ones don't make it short.
-	binSpan = second * 5 / 2
-	maxAge  = 300 * second // of media time; older samples are forgotten
+	// their mean, so that frequent ones don't make it short; longSpan is the
+	// same as soon as there are longAfter, which tell a slope.
+	binSpan   = second * 5 / 2
+	longSpan  = 10 * second
+	longAfter = 16
+	maxAge    = 300 * second // of media time; older samples are forgotten
 	// maxSlope bounds the skew between two clocks, in parts per billion. Real
 	// ones stay below 500,000.
 	maxSlope = 1_500_000
 	// usualNoise, in µs, is how far samples are taken to be from the line as
-	// long as there are few, and usualSlope, in 1/8 µs per ms, what a skew
-	// between two clocks is taken to be: what the samples show of it is believed
-	// as far as it is larger than what their noise can make.
-	usualNoise = 5000
-	usualSlope = 1 // 125 ppm
+	// long as there are few, and usualSlope, in ppm, what a skew between two
+	// clocks is taken to be: what the samples show of it is believed as far as
+	// it is larger than what their noise can make. learntSlope is how far it may
+	// be from what many samples have shown.
+	usualNoise  = 5000
+	usualSlope  = 125
+	learntSlope = 25
 	// maxDeviation bounds what one sample can do to the slope.
 	maxDeviation = second / 5
 	// clip is how far from the line a sample counts, once the line stands on
@@ -40,6 +45,8 @@ type line struct {
 	meanAt, meanOff int64
 	prior, slope    int64 // ppb: believed at the restart, and now
 	pace            int64 // slope, in parts of 2^30
+	// learnt: prior is what many samples have shown.
+	learnt bool
 	// even: the samples are least values, with little noise.
 	even bool
 }
@@ -60,6 +67,7 @@ func along(v, d, pace int64) int64 {
 
 // restart forgets all samples, but not the slope, and goes through (at, off).
 func (l *line) restart(at, off int64, guessed bool) {
+	l.learnt = l.learnt || l.n >= longAfter
 	l.n, l.next, l.clipped = 0, 0, 0
 	l.guessed, l.prior = guessed, l.slope
 	l.put(at, off)
@@ -92,7 +100,7 @@ func (l *line) add(at, off int64) {
 		}
 	}
 	l.guessed = false
-	if i := l.newest(); l.n >= clipAfter && abs(at-l.start) < binSpan && l.count[i] < 1000 {
+	if i := l.newest(); l.n >= clipAfter && abs(at-l.start) < l.span() && l.count[i] < 1000 {
 		l.count[i]++
 		l.at[i] += (at - l.at[i]) / l.count[i]
 		l.off[i] += (off - l.off[i]) / l.count[i]
@@ -102,6 +110,14 @@ func (l *line) add(at, off int64) {
 	l.fit()
 }
 
+// span is how much of the axis one place in the window takes up.
+func (l *line) span() int64 {
+	if l.n >= longAfter {
+		return longSpan
+	}
+	return binSpan
+}
+
 func (l *line) put(at, off int64) {
 	l.at[l.next], l.off[l.next], l.count[l.next], l.start = at, off, 1, at
 	l.next = (l.next + 1) % maxSamples
@@ -109,6 +125,15 @@ func (l *line) put(at, off int64) {
 	for l.n > 1 && at-l.at[l.oldest()] > maxAge {
 		l.n--
 	}
+}
+
+// move says that positions are d later from now on.
+func (l *line) move(d int64) {
+	for i := range l.at {
+		l.at[i] += d
+	}
+	l.start += d
+	l.meanAt += d
 }
 
 func (l *line) oldest() int { return (l.next - l.n + maxSamples) % maxSamples }
@@ -151,7 +176,11 @@ func (l *line) fit() {
 		own := min(max(sxy*1000/sxx, -maxSlope/1000), maxSlope/1000) // ppm
 		variance += max(syy-2*own*(sxy/1000)+own*own*(sxx/1_000_000), 0)
 	}
-	weight := variance / n * 64 / (usualSlope * usualSlope)
+	spread := int64(usualSlope)
+	if l.learnt {
+		spread = learntSlope
+	}
+	weight := variance / n * 1_000_000 / (spread * spread)
 	l.slope = l.prior + sxy*1_000_000/(sxx+weight)
 	l.slope = min(max(l.slope, -maxSlope), maxSlope)
 	l.pace = l.slope << 30 / second

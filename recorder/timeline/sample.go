@@ -17,6 +17,9 @@ const (
 	// firstNoise: an audio track's first report, which is off by some ms, is
 	// averaged with the arrivals if it is so close to them.
 	firstNoise = second / 40
+	// extrapolated: a report about so much after the last frame tells how the
+	// sender counts time without media, which is by another clock.
+	extrapolated = second
 	// lastFrame: a report speaks of the last frame if it is so little later.
 	lastFrame = second / 10
 	// slopeAfter is how many least values of arrivals tell a skew.
@@ -61,9 +64,14 @@ func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
 		return false
 	}
 	t.stats.Believed++
+	t.remains.known = true
 	t.claimed, w.stepped = false, false
 	m, at := t.media(ticks), w.nanos(ntp)
 	w.observe(at, arrival-at)
+	w.delay.learn(at, arrival-at)
+	if l.n > 0 && m-t.last.media > extrapolated {
+		return true
+	}
 	off := at - m
 	if l.n == 0 {
 		late := arrival - at
@@ -79,11 +87,12 @@ func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
 			l.restart(m, guess, false)
 		}
 	}
-	if l.n == 0 || l.guessed && abs(off-l.value(m)) > sampleNoise {
+	if l.n == 0 || l.guessed && (s == captures || abs(off-l.value(m)) > sampleNoise) {
 		l.restart(m, off, false)
 	} else {
 		if s == reports && t.delay.line.n >= slopeAfter && w.delay.line.n >= slopeAfter {
 			l.prior = t.delay.line.slope - w.delay.line.slope
+			l.learnt = t.delay.line.n >= longAfter && w.delay.line.n >= longAfter
 		}
 		l.add(m, off)
 	}

@@ -123,11 +123,12 @@ type Track struct {
 	// seen are the first packets of frames that came while the track settles.
 	seen []stamp
 
-	queue []item // what is pushed and not popped: ready[head:], then held
-	head  int
-	held  int
-	hold  hold
-	undo  undo
+	queue   []item // what is pushed and not popped: ready[head:], then held
+	head    int
+	held    int
+	hold    hold
+	remains remains
+	undo    undo
 
 	placed bool
 	offset int64 // session time - media time, as used
@@ -176,12 +177,14 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 	case f.Restarted, m < t.last.media-backJump:
 		m = t.jump(ticks, at)
 	case f.CaptureTime != 0: // decides below
-	case fresh && t.undo.due(m, late):
-		t.rebase(-t.undo.pause)
-		t.undo = undo{}
-		m = t.media(ticks)
-	case fresh && late < -early(&f):
-		m = t.jump(ticks, at)
+	case fresh && late < -earlyJump/5:
+		if wrong, ok := t.undo.due(m, late); ok {
+			t.rebase(-wrong)
+			t.undo = undo{}
+			m = t.media(ticks)
+		} else if late < -early(&f) {
+			m = t.jump(ticks, at)
+		}
 	}
 	step := (at - t.steady.arrival) - (m - t.steady.media)
 	t.ticks = ticks
@@ -264,6 +267,7 @@ func (t *Track) learn(arrival, late int64) {
 	t.prevLate, t.prevMedia = t.lastLate, t.lastMedia
 	t.lastLate, t.lastMedia = max(late, 0), m
 	t.delay.add(m, arrival-m, delaySpan)
+	t.delay.learn(m, arrival-m)
 	t.recent.add(t.frames, arrival-m, recentSpan)
 	t.frames++
 	switch {

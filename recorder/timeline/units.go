@@ -140,11 +140,16 @@ type drift struct {
 // add takes how late something is at position at.
 func (d *drift) add(at, late, span int64) {
 	d.addAlong(at, late, span, d.line.pace, true)
+}
+
+// learn takes the same for the skew. What is mapped by an estimate of the skew
+// must not come here.
+func (d *drift) learn(at, late int64) {
 	switch {
 	case !d.any:
 		d.any, d.line.even = true, true
 		d.bin, d.from = low{at, late}, at
-	case at-d.from >= binSpan:
+	case at-d.from >= d.line.span():
 		d.line.add(d.bin.at, d.bin.v)
 		d.bin, d.from = low{at, late}, at
 	case late < d.bin.v:
@@ -161,8 +166,5 @@ func (d *drift) move(by int64) {
 	d.prev.at += by
 	d.bin.at += by
 	d.from += by
-	if l := &d.line; l.n > 0 && by != 0 {
-		at := l.at[l.newest()]
-		l.restart(at+by, l.value(at), true)
-	}
+	d.line.move(by)
 }
