@@ -109,6 +109,19 @@ func (c *conn) WriteTo(b []byte, to net.Addr) (int, error) {
 	if c.dead() {
 		return len(b), nil
 	}
+	wait, ok := c.h.n.queued(len(b), to)
+	if !ok {
+		return len(b), nil
+	}
+	if wait > 0 {
+		held := append([]byte(nil), b...)
+		time.AfterFunc(wait, func() { _, _ = c.send(held, to) })
+		return len(b), nil
+	}
+	return c.send(b, to)
+}
+
+func (c *conn) send(b []byte, to net.Addr) (int, error) {
 	switch c.h.n.fate(b) {
 	case lost:
 		return len(b), nil

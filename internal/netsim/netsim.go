@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -51,6 +52,7 @@ type Net struct {
 	cfg     Config
 	rand    *rand.Rand
 	down    bool
+	links   map[netip.Addr]*link // by the address they lead to
 	cleanup []func()
 }
 

@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ type estimator struct {
 	limit  int // bit/s
 	heard  bool
 	remb   int
-	losses float64 // smoothed
+	losses [5]float64 // by the latest receiver reports, smoothed
 	// congested is when less than what is sent got through last, grown when the
 	// limit was raised.
 	congested, grown time.Time
@@ -140,16 +141,21 @@ func (e *estimator) update(now time.Time) {
 }
 
 // lost takes the share of packets, from 0 to 1, that a receiver report says were
-// lost (draft-ietf-rmcat-gcc-02 §6). The part of pion's estimate that goes by loss
-// is of too few packets to tell chance from congestion.
+// lost (draft-ietf-rmcat-gcc-02 §6; the part of pion's estimate that goes by loss is
+// of too few packets to tell chance from congestion). A link that loses as much
+// whatever it is sent, as radio does, is not congested: only what is lost beyond
+// the least of late counts.
 func (e *estimator) lost(share float64, now time.Time) {
 	const much = 0.1
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.losses += (share - e.losses) / 4
-	if e.losses > much && share > much {
+	least := slices.Min(e.losses[:])
+	copy(e.losses[:], e.losses[1:])
+	last := &e.losses[len(e.losses)-1]
+	*last = (*last + share) / 2
+	if beyond := *last - least; beyond > much {
 		e.congested = now
-		e.limit = max(int(float64(e.limit)*(1-e.losses/2)), minTarget)
+		e.limit = max(int(float64(e.limit)*(1-beyond/2)), minTarget)
 	}
 }
 

@@ -157,3 +157,54 @@ func TestPublicationSendsLostPacketsAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestPublicationFollowsTheSlowestViewer(t *testing.T) {
+	netsim.Run(t, netsim.Config{Delay: 20 * time.Millisecond, Seed: 5}, func(n *netsim.Net) {
+		s := newStage(n)
+		slow := n.Host()
+		fast, behind := s.view(n.Host(), false), s.view(slow, false)
+		s.send(3 * time.Second)
+		if got := s.bitrate.Load(); got != 1_200_000 {
+			t.Errorf("bitrate %d before any limit", got)
+		}
+		n.Limit(slow, 500_000, 0.1)
+		began := time.Now()
+		for s.bitrate.Load() > 500_000 && time.Since(began) < 10*time.Second {
+			s.send(100 * time.Millisecond)
+		}
+		t.Logf("%d bit/s after %v", s.bitrate.Load(), time.Since(began))
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("the encoder was told after %v", took)
+		}
+		s.send(5 * time.Second)
+		seen, written := behind.count(behind.track(media.Video)), s.written[media.Video]
+		s.send(10 * time.Second)
+		if got := s.bitrate.Load(); got < 200_000 || got > 600_000 {
+			t.Errorf("%d bit/s for a link of 500,000", got)
+		}
+		// The picture is steady, and what was lost came again.
+		seen = behind.count(behind.track(media.Video)) - seen
+		if written = s.written[media.Video] - written; seen < written*9/10 {
+			t.Errorf("%d packets by the slow link in 10 s, of %d pictures", seen, written)
+		}
+		for _, v := range s.pub.Viewers() {
+			t.Logf("%+v", v)
+			if v.Dropped > 100 {
+				t.Errorf("%d pictures left out", v.Dropped)
+			}
+		}
+		time.Sleep(time.Second)
+		frames, right := fast.frames(fast.track(media.Video))
+		if frames < s.written[media.Video]-1 || !right {
+			t.Errorf("the fast viewer has %d frames of %d, right %v", frames, s.written[media.Video], right)
+		}
+		n.Limit(slow, 0, 0)
+		for began = time.Now(); s.bitrate.Load() < 1_200_000 && time.Since(began) < time.Minute; {
+			s.send(100 * time.Millisecond)
+		}
+		t.Logf("%d bit/s %v after the limit is gone", s.bitrate.Load(), time.Since(began))
+		if s.bitrate.Load() < 1_000_000 {
+			t.Errorf("%d bit/s a minute after the limit is gone", s.bitrate.Load())
+		}
+	})
+}
