@@ -2,7 +2,6 @@ package media
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -66,9 +65,9 @@ func (o *Order) Push(t time.Duration) {
 		o.n--
 		o.done = max(o.done-1, 0)
 	}
-	at, _ := slices.BinarySearch(o.times[:o.n], t)
-	for at < o.n && o.times[at] == t { // equal times are in the order they come in
-		at++
+	at := o.n
+	for at > 0 && o.times[at-1] > t { // seldom further than two
+		at--
 	}
 	o.depth = max(o.depth, o.n-at)
 	copy(o.times[at+1:o.n+1], o.times[at:o.n])

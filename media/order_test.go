@@ -123,3 +123,16 @@ func TestOrderOfAnyTimes(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkOrder(b *testing.B) {
+	var o Order
+	at := time.Duration(0)
+	for b.Loop() {
+		for _, n := range []time.Duration{4, 2, 1, 3} {
+			o.Push(at + n)
+			for _, ok := o.Pop(); ok; _, ok = o.Pop() {
+			}
+		}
+		at += 4
+	}
+}

@@ -314,3 +314,52 @@ func TestReorderingIsHeldBackNoLongerThanOtherTracks(t *testing.T) {
 		t.Error("the sound waits for ever")
 	}
 }
+
+// TestReorderedPicturesGoOnInANewFile rotates at keyframes: the pictures that
+// come after one, but are presented before others, are where their group is.
+func TestReorderedPicturesGoOnInANewFile(t *testing.T) {
+	room := func() signaling.Room {
+		r := &script{}
+		a := r.start(0, audioTrack())
+		a.audio(ms(10), ms(12_000))
+		v := r.start264(0)
+		for i := range 12 { // a keyframe each 25 pictures
+			at := ms(200 + 1000*i)
+			v.picture(at, 'I', 25*i)
+			v.pyramids(at+ms(40), 25*i+1, 6)
+		}
+		return r
+	}
+	recorded := func(every time.Duration) (Manifest, []map[string][]placed) {
+		mem := newMemory()
+		cfg := h264Config(mem)
+		cfg.RotateEvery = every
+		s, err := run(t, cfg, room())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Manifest(), filesOf(t, mem, s.Manifest())
+	}
+	_, one := recorded(0)
+	m, files := recorded(3 * time.Second)
+	if len(one) != 1 || len(files) != 4 {
+		t.Fatalf("%d and %d files", len(one), len(files))
+	}
+	checkRotated(t, one[0], files)
+	for i, f := range files {
+		video := f["video"]
+		if len(video)%25 != 0 {
+			t.Errorf("file %d has %d pictures", i+1, len(video))
+		}
+		for k, p := range video {
+			if p.at < video[0].at || k%25 == 0 != p.key {
+				t.Errorf("file %d: picture %d at %v, after a beginning at %v", i+1, k, p.at, video[0].at)
+			}
+		}
+		for _, tr := range m.Files[i].Tracks {
+			if len(tr.Gaps) != 0 {
+				t.Errorf("file %d: %+v", i+1, tr.Gaps)
+			}
+		}
+	}
+}
