@@ -132,6 +132,14 @@ type Config struct {
 	RotateEvery time.Duration
 	RotateSize  int64
 
+	// Space, when not nil, tells how much room is left where Store keeps its
+	// files. When less than DiskReserve bytes are free, log and manifest say so
+	// once. When less than DiskFloor are, or than what completing the files may
+	// take if that is more, the session ends with ErrStorage and every file
+	// complete. 0: never.
+	Space                  func() (output.Space, error)
+	DiskReserve, DiskFloor int64
+
 	// Wait ends the session when no packet came in this time. 0: never.
 	Wait time.Duration
 	// UntilEmpty ends the session when nobody we record has been there for

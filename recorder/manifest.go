@@ -35,6 +35,8 @@ type Manifest struct {
 	// DumpError why it ends before they do.
 	Dump      string `json:"dump,omitempty"`
 	DumpError string `json:"dump_error,omitempty"`
+	// Warnings are things that did no harm yet.
+	Warnings []string `json:"warnings,omitempty"`
 	// Refused counts the participants, tracks and files beyond the limits.
 	Refused int `json:"refused,omitempty"`
 }

@@ -40,6 +40,8 @@ type recording struct {
 	// unflushed is when the oldest frame that the muxer has not written was
 	// complete; zero: it has written all.
 	unflushed time.Time
+	// unwritten is about how many bytes the muxer has not written.
+	unwritten int64
 	// idle is when the last track ended; zero while there is one.
 	idle time.Time
 	// dueAt is when service has something to do though nothing comes.
@@ -124,6 +126,7 @@ func (r *recording) push(l *lane, h held, now time.Time) {
 		return
 	}
 	r.weigh(h.frame.Time, len(h.frame.Data))
+	r.s.intake(len(h.frame.Data))
 	r.order.push(l, h)
 	r.pump(now, false)
 	r.schedule()
@@ -237,6 +240,7 @@ func (r *recording) write(l *lane) {
 		l.discard(h)
 		return
 	}
+	r.unwritten += int64(len(h.frame.Data)) + frameOverhead
 	l.count(&h)
 	h.from.Recycle(h.frame.Data)
 	r.unflushed = earliest(r.unflushed, h.entered)
@@ -257,7 +261,7 @@ func (r *recording) flush() {
 
 // written notes that the file holds all that the muxer has taken.
 func (r *recording) written() {
-	r.unflushed = time.Time{}
+	r.unflushed, r.unwritten = time.Time{}, 0
 	for _, l := range r.order.lanes {
 		l.safe = l.progress
 	}

@@ -105,6 +105,9 @@ func (s *Session) outline() Manifest {
 			m.State, m.Reason = StateIncomplete, s.manifest.why.Error()
 		}
 	}
+	if s.disk.low != "" {
+		m.Warnings = append(m.Warnings, s.disk.low)
+	}
 	if s.cfg.Dump != nil {
 		path, err := s.cfg.Dump()
 		if m.Dump = path; err != nil {

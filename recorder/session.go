@@ -85,6 +85,7 @@ type Session struct {
 
 	manifest manifestState
 	status   statusState
+	disk     diskState
 	// failures are the first errors: of storage, and of all else.
 	storage, internal error
 }
@@ -244,6 +245,7 @@ func (s *Session) service() {
 		s.wake(t.askDue)
 	}
 	s.forget()
+	s.serviceDisk()
 	if !s.over {
 		s.over, s.why = s.policies()
 	}
@@ -375,10 +377,7 @@ func (s *Session) finish(err error) error {
 	for len(s.tracks) > 0 {
 		s.endTrack(s.tracks[0])
 	}
-	for n := 0; n < len(s.recordings); { // closing one may add another
-		s.recordings[n].close(s.now)
-		n++
-	}
+	s.closeAll()
 	s.now = ended
 	for _, p := range s.participants {
 		s.depart(p)

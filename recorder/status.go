@@ -16,6 +16,10 @@ type Status struct {
 	// Files is how many have been begun, Bytes what was written to them.
 	Files int
 	Bytes int64
+	// LowSpace is set when disk space is low, and FreeSpace is then how many
+	// bytes are left.
+	LowSpace  bool
+	FreeSpace int64
 }
 
 // ParticipantStatus is what is recorded of one participant.
@@ -71,7 +75,7 @@ func (s *Session) serviceStatus() {
 
 // snapshot makes a Status, and begins a new period for bitrates.
 func (s *Session) snapshot() Status {
-	st := Status{Time: s.elapsed(), Files: s.opened}
+	st := Status{Time: s.elapsed(), Files: s.opened, LowSpace: s.disk.low != "", FreeSpace: s.disk.free}
 	period := s.now.Sub(s.status.last)
 	s.status.last = s.now
 	for _, p := range s.participants {

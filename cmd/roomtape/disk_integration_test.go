@@ -32,8 +32,14 @@ func padded(t *testing.T, size int) *synthetic.Clip {
 	return synthetic.NewClip(media.VP8, c.Width, c.Height, c.FrameDuration, video, c.Audio)
 }
 
-// TestFullDiskLeavesWhatFits records on a disk of 20 MB until it is full.
+// TestFullDiskLeavesWhatFits records on a disk of 20 MB until it is full, or until
+// what is left is needed to finish the files.
 func TestFullDiskLeavesWhatFits(t *testing.T) {
+	t.Run("floor", func(t *testing.T) { fillDisk(t) })
+	t.Run("full", func(t *testing.T) { fillDisk(t, "--disk-floor", "0") })
+}
+
+func fillDisk(t *testing.T, flags ...string) {
 	const size = 20 << 20
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
@@ -57,7 +63,7 @@ func TestFullDiskLeavesWhatFits(t *testing.T) {
 		people[id] = p
 	}
 	hook := filepath.Join(t.TempDir(), "final")
-	p := start(t, "record", "--log-level", "error", "--out", disk, "--session", "s", "--exec-after", `echo "$ROOMTAPE_FILE" >>`+hook, url)
+	p := start(t, append(append([]string{"record", "--log-level", "error", "--out", disk, "--session", "s", "--exec-after", `echo "$ROOMTAPE_FILE" >>` + hook}, flags...), url)...)
 	sent := map[string][]sentAt{}
 	ended := make(chan struct{})
 	go func() {
@@ -93,6 +99,9 @@ func TestFullDiskLeavesWhatFits(t *testing.T) {
 	}
 	dir := filepath.Join(disk, "s")
 	m := readManifest(t, dir)
+	if len(m.Warnings) != 1 || !strings.Contains(m.Warnings[0], "low") {
+		t.Errorf("the manifest warns of %q", m.Warnings)
+	}
 	if m.State != "incomplete" || !strings.Contains(m.Reason, "no space left") || len(m.Files) != len(people) {
 		t.Errorf("the manifest's state is %q, reason %q, with %d files", m.State, m.Reason, len(m.Files))
 	}

@@ -71,6 +71,8 @@ func recordFlags() []cli.Flag {
 		&cli.StringFlag{Name: "on-change", Value: "same-file", Usage: "`WHERE` a video goes on when its size changes: same-file or new-file"},
 		&cli.DurationFlag{Name: "rotate-every", Usage: "begin a new file every `TIME`, at a keyframe (default: off)"},
 		&cli.StringFlag{Name: "rotate-size", Usage: "begin a new file, at a keyframe, when one has about `BYTES`, such as 500M or 2GiB (default: off)"},
+		&cli.StringFlag{Name: "disk-reserve", Value: "200M", Usage: "warn when less than `BYTES` of disk are free (0: never)"},
+		&cli.StringFlag{Name: "disk-floor", Usage: "finish every file and exit 5 when less than `BYTES` of disk are free, or less than that takes (0: when the disk is full)", DefaultText: "16M, or 5 % of a small disk"},
 		&cli.DurationFlag{Name: "max-wait-loss", Value: recorder.DefaultMaxWaitLoss, Usage: "wait for a missing packet for `TIME`, while it can still be sent again"},
 		&cli.StringFlag{Name: "room", Usage: "`NAME` of the room; the URL is then used whole"},
 		&cli.StringFlag{Name: "peer-id", Usage: "the bot's `ID` in the room (default: recorder-<random>)"},
@@ -135,6 +137,9 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 		o.newFileOnChange = true
 	default:
 		return o, usagef("--on-change %q is neither same-file nor new-file", c.String("on-change"))
+	}
+	if o.diskReserve, o.diskFloor, err = diskOptionsOf(c); err != nil {
+		return o, err
 	}
 	if o.rotate, err = parseRotation(c.Duration("rotate-every"), c.String("rotate-size")); err != nil {
 		return o, err

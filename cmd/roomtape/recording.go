@@ -33,6 +33,7 @@ type recordOptions struct {
 	fsync                                   recorder.Fsync
 	newFileOnChange                         bool
 	rotate                                  rotation
+	diskReserve, diskFloor                  int64 // diskFloor less than 0: by the disk
 	peerID                                  string
 	joinTimeout, wait, untilEmpty, duration time.Duration
 	iceServers                              []peer.ICEServer
@@ -133,6 +134,7 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		Store: store, NewMuxer: o.format.newMuxer, Ext: o.format.ext, Name: o.name,
 		Only: o.only, Participants: o.participants, Start: start, Dump: dumped,
 		Chunk: o.chunk, MaxWaitLoss: orNone(o.maxWaitLoss), Fsync: o.fsync, NewFileOnChange: o.newFileOnChange,
+		Space: sink.space, DiskReserve: o.diskReserve, DiskFloor: sink.floor(o.diskFloor),
 		RotateEvery: o.rotate.every, RotateSize: o.rotate.bytes,
 		Wait: o.wait, UntilEmpty: o.untilEmpty, Duration: o.duration,
 		Logger: log, OnStatus: statusShower(std, o.room),

@@ -21,7 +21,8 @@ const defaultSession = "{room}/{start}"
 // sink is where a session's files go.
 type sink struct {
 	store output.Store
-	dir   string // the session's folder, absolute; "" for stdout
+	space func() (output.Space, error) // nil for stdout
+	dir   string                       // the session's folder, absolute; "" for stdout
 	outer *os.Root
 	inner *os.Root
 	lock  *os.File // held for as long as the session lasts
@@ -107,7 +108,8 @@ func (s *sink) begin(o recordOptions, start time.Time) error {
 	if s.lock, err = s.inner.Open("."); err == nil {
 		_, _ = lockFolder(s.lock) // where that can't be done, orphans are told by their age
 	}
-	s.store = output.OpenDir(s.inner, opts)
+	d := output.OpenDir(s.inner, opts)
+	s.store, s.space = d, d.Space
 	return nil
 }
 

@@ -50,6 +50,9 @@ func statusTable(room string, s recorder.Status, p palette, width, height int) [
 	table := layOut(statusColumns, rows, width)
 
 	head := fmt.Sprintf("%s  %s  %s in %s", printable(room), clockText(s.Time), bytesText(s.Bytes), plural(s.Files, "file"))
+	if s.LowSpace {
+		head += "  low disk space: " + bytesText(s.FreeSpace) + " left"
+	}
 	lines := []string{p.red("●") + " " + p.bold(clip(head, width-2))}
 	for i, line := range table {
 		switch {
