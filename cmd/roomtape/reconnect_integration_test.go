@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -245,6 +247,57 @@ func TestRecorderChangesItsAddress(t *testing.T) {
 		}
 		if long != 1 {
 			t.Errorf("%s has %d long gaps, want 1", tr.Kind, long)
+		}
+	}
+}
+
+// TestWrongTURNPassword: a coturn that refuses us is named at once, not after
+// minutes without media.
+func TestWrongTURNPassword(t *testing.T) {
+	path, err := exec.LookPath("turnserver")
+	if err != nil {
+		t.Skipf("no coturn: %v", err)
+	}
+	l, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := strconv.Itoa(l.LocalAddr().(*net.UDPAddr).Port)
+	_ = l.Close()
+	coturn := exec.CommandContext(t.Context(), path, "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", port,
+		"--lt-cred-mech", "--user", "rec:right", "--realm", "test", "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers",
+		"--log-file", "stdout", "--pidfile", filepath.Join(t.TempDir(), "pid"), "--userdb", filepath.Join(t.TempDir(), "db"))
+	if err := coturn.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = coturn.Process.Kill(); _ = coturn.Wait() })
+	waitFor(t, "coturn", 10*time.Second, func() bool {
+		c, err := net.Dial("tcp4", "127.0.0.1:"+port)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	url := openRoom(t)
+	enter(t, url, "alice", "alice")
+	for _, tt := range []struct {
+		password string
+		code     int
+		duration string
+	}{{"right", 0, "5s"}, {"wrong", exitNoMedia, "1m"}} {
+		p := start(t, "record", "--out", t.TempDir(), "--duration", tt.duration, "--ice-policy", "relay",
+			"--ice-server", "turn:rec:"+tt.password+"@127.0.0.1:"+port, url)
+		if code := p.exit(t); code != tt.code {
+			t.Errorf("password %s: exit code %d\n%s", tt.password, code, &p.stderr)
+		}
+		last := strings.TrimSpace(p.stderr.String())
+		last = last[strings.LastIndex(last, "\n")+1:]
+		t.Log(last)
+		if tt.code != 0 && (!strings.Contains(last, "TURN server 127.0.0.1:"+port) || !strings.Contains(last, "user and password")) {
+			t.Errorf("the last line does not tell why: %s", &p.stderr)
+		}
+		if strings.Contains(p.stderr.String(), "rec:"+tt.password) {
+			t.Error("the password is told")
 		}
 	}
 }

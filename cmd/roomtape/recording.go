@@ -39,6 +39,7 @@ type recordOptions struct {
 	iceServers                              []peer.ICEServer
 	relayOnly, announce, dumpRTP            bool
 	execAfter                               string
+	onRelayFailure                          func(error)
 	json                                    bool
 	publishes                               *sourceOptions    // nil: nothing
 	publish                                 *peer.Publication // of what publishes says
@@ -94,6 +95,16 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		defer func() { _ = showing.source.Close() }() // it has nothing to lose
 		o.publish = showing.pub
 	}
+	// Where only relays are allowed and none works, nothing will ever come.
+	var relays relayTrouble
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	o.onRelayFailure = func(err error) {
+		relays.note(err)
+		if errors.Is(err, peer.ErrNoRelay) {
+			giveUp(err)
+		}
+	}
 	room, err := join(ctx, o, log)
 	if err != nil {
 		return nil, err
@@ -146,12 +157,36 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 	if showing != nil {
 		shown = showing.background(ctx)
 	}
-	err = session.Run(ctx, source)
+	err = relays.explain(session.Run(ctx, source))
 	leave() // before anything that takes its time
 	err = listErrors(err, shown())
 	finish()
 	hash(ctx, session, log)
 	return &recorded{dir: sink.dir, manifest: session.Manifest()}, err
+}
+
+// relayTrouble keeps why TURN servers could not be used, for when nothing came.
+type relayTrouble struct {
+	mu  sync.Mutex
+	why error
+}
+
+func (r *relayTrouble) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.why == nil {
+		r.why = err
+	}
+}
+
+// explain adds the trouble to the error of a session to which no media came.
+func (r *relayTrouble) explain(err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.why == nil || !errors.Is(err, recorder.ErrNoMedia) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, r.why)
 }
 
 // join enters the room within the join timeout.
@@ -163,6 +198,7 @@ func join(ctx context.Context, o recordOptions, log *slog.Logger) (signaling.Roo
 		peer: peer.Config{
 			Codecs: o.codecs, Only: o.only, ICEServers: o.iceServers, RelayOnly: o.relayOnly,
 			Publish: o.publish, SendOnly: o.sendOnly, Loopback: isLoopback(o.url), Logger: log,
+			OnRelayFailure: o.onRelayFailure,
 		},
 	})
 	switch {

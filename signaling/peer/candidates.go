@@ -135,7 +135,14 @@ func ufrags(d *sdp.SessionDescription) []string {
 
 // trickle tells one of our candidates.
 func (c *Conn) trickle(cand *webrtc.ICECandidate) {
-	if cand == nil || c.opts.OnCandidate == nil {
+	if cand == nil {
+		c.factory.gathered(int(c.relays.Swap(0)))
+		return
+	}
+	if cand.Typ == webrtc.ICECandidateTypeRelay {
+		c.relays.Add(1)
+	}
+	if c.opts.OnCandidate == nil {
 		return
 	}
 	j := cand.ToJSON()

@@ -54,7 +54,7 @@ func newEstimator(maxBitrate int) (*estimator, error) {
 		gcc.SendSideBWEInitialBitrate(maxBitrate),
 		gcc.SendSideBWEMinBitrate(minTarget),
 		gcc.SendSideBWEMaxBitrate(2*maxBitrate),
-		gcc.WithLoggerFactory(loggers{slog.New(slog.DiscardHandler)}),
+		gcc.WithLoggerFactory(loggers{to: slog.New(slog.DiscardHandler)}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("peer: making a bandwidth estimator: %w", err)

@@ -32,6 +32,11 @@ type Factory struct {
 	stop   chan struct{}
 	done   chan struct{} // closed when the reporting goroutine has ended
 
+	// Which TURN servers are known not to work, whether any ever did, and
+	// whether that there is none has been told.
+	relays            map[string]bool
+	relayed, hopeless bool
+
 	known []netip.Addr // ours, of which the reporting goroutine knows
 }
 
@@ -61,7 +66,7 @@ func NewFactory(cfg Config) (*Factory, error) {
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if cfg.Net == nil {
-		f.sockets = newSockets(cfg.Loopback, loggers{log}.NewLogger("ice"))
+		f.sockets = newSockets(cfg.Loopback, loggers{to: log}.NewLogger("ice"))
 	}
 	f.known = f.addresses()
 	go f.report()
@@ -146,7 +151,10 @@ func (f *Factory) api(c *Conn) (*webrtc.API, error) {
 		return nil, err
 	}
 	var s webrtc.SettingEngine
-	s.LoggerFactory = loggers{f.log.With("participant", c.opts.Participant, "connection", c.opts.Connection)}
+	s.LoggerFactory = loggers{
+		to:    f.log.With("participant", c.opts.Participant, "connection", c.opts.Connection),
+		relay: f.relayFailed,
+	}
 	s.BufferFactory = c.buffer
 	s.SetFireOnTrackBeforeFirstRTP(true) // else a goroutine per track waits for it
 	s.SetSRTPReplayProtectionWindow(replayWindow)

@@ -132,6 +132,10 @@ type Config struct {
 	// are that a peer might reach us at now, by a goroutine that it must not
 	// hold up. May be nil.
 	OnAddresses func(now []netip.Addr)
+	// OnRelayFailure is told why a TURN server can't be used, once for each,
+	// and ErrNoRelay, once, when RelayOnly is set and none can. It is told by
+	// a goroutine of pion's that it must not hold up. May be nil.
+	OnRelayFailure func(error)
 	// Logger gets what pion says, at debug level. Nil discards it.
 	Logger *slog.Logger
 }

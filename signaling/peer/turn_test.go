@@ -1,9 +1,12 @@
 package peer
 
 import (
+	"errors"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pion/turn/v5"
 	"github.com/pion/webrtc/v4"
@@ -84,5 +87,72 @@ func TestRelayOnlyGoesThroughTheRelay(t *testing.T) {
 	log.until(t, "all packets", func(e []signaling.Event) bool { return count(e, signaling.PacketArrived) == n })
 	if relay.AllocationCount() == 0 || asked.Load() == 0 {
 		t.Errorf("%d allocations, %d requests", relay.AllocationCount(), asked.Load())
+	}
+}
+
+// TestUnusableRelayIsTold: with a wrong password, and with a server that is not
+// there, it is said which one it is and why, once, and that nobody can be
+// reached.
+func TestUnusableRelayIsTold(t *testing.T) {
+	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay, err := turn.NewServer(turn.ServerConfig{
+		Realm: "test",
+		AuthHandler: func(r *turn.RequestAttributes) (string, []byte, bool) {
+			return r.Username, turn.GenerateAuthKey("rec", "test", "right"), true
+		},
+		PacketConnConfigs: []turn.PacketConnConfig{{
+			PacketConn:            socket,
+			RelayAddressGenerator: &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = relay.Close() })
+	gone, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = gone.Close()
+	for name, tt := range map[string]struct{ server, why string }{
+		"wrong password": {socket.LocalAddr().String(), "user and password"},
+		"not there":      {gone.Addr().String() + "?transport=tcp", "connection refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ice, err := ParseICEServer("turn:rec:hunter2@" + tt.server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := make(chan error, 10)
+			f := newTestFactory(t, Config{ICEServers: []ICEServer{ice}, RelayOnly: true, OnRelayFailure: func(err error) { told <- err }})
+			for range 2 {
+				if _, err := connect(t, f, Options{}).Offer(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			host, _, _ := strings.Cut(tt.server, "?")
+			for _, want := range []func(error) bool{
+				func(err error) bool {
+					text := err.Error()
+					return strings.Contains(text, host) && strings.Contains(text, tt.why) && !strings.Contains(text, "hunter2")
+				},
+				func(err error) bool { return errors.Is(err, ErrNoRelay) },
+			} {
+				select {
+				case err := <-told:
+					if !want(err) {
+						t.Errorf("told: %v", err)
+					}
+				case <-time.After(patience):
+					t.Fatal("it is not told")
+				}
+			}
+			if len(told) > 0 {
+				t.Errorf("told once more: %v", <-told)
+			}
+		})
 	}
 }
