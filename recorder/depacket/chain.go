@@ -178,7 +178,7 @@ func (c *chain) chained(p *picture) (intact, known bool) {
 // accept notes that the picture is given.
 func (c *chain) accept(p *picture) {
 	switch {
-	case p.base():
+	case p.key || p.base():
 		c.starving = false
 	case p.baseOnly:
 		c.unsynced &^= 1 << p.tid

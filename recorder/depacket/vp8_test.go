@@ -213,6 +213,15 @@ func equal(a, b []int) bool {
 	return true
 }
 
+func TestAKeyframeOfAnyLayerEndsTheHunger(t *testing.T) {
+	f := &feeder{t: t, d: mustNew(t, media.VP8)}
+	s := &sender{t: t}
+	f.push(s.vp8Packets(vp8Frame{id: 1, tid: 2, key: true})...)
+	if f.d.NeedsKeyframe() {
+		t.Error("a keyframe is needed after one of layer 2")
+	}
+}
+
 func TestLostPaddingBreaksNothing(t *testing.T) {
 	f := &feeder{t: t, d: mustNew(t, media.VP8)}
 	s := &sender{t: t}
