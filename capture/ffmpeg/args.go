@@ -45,7 +45,11 @@ func pictureArgs(in Input, c capture.Constraints, bitrate int) ([]string, error)
 		args = append(args, "-copyts", "-fps_mode", "passthrough", "-enc_time_base", "-1")
 	}
 	args = append(args, encode...)
-	return append(args, "-flush_packets", "1", "-f", "ivf", "pipe:1"), nil
+	container := "ivf"
+	if c.Video == media.H264 {
+		container = "avi"
+	}
+	return append(args, "-flush_packets", "1", "-f", container, "pipe:1"), nil
 }
 
 // videoArgs are the arguments for the encoder.
@@ -72,7 +76,14 @@ func videoArgs(c capture.Constraints, bitrate int) ([]string, error) {
 	case media.AV1:
 		if usual {
 			encoder = "libaom-av1"
-			args = append(args, "-usage", "realtime", "-cpu-used", "10", "-lag-in-frames", "0", "-row-mt", "1", "-tile-columns", "1")
+			args = append(args, "-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0", "-row-mt", "1", "-tile-columns", "1")
+		}
+	case media.H264:
+		// Constrained baseline is what every browser takes.
+		args = append(args, "-profile:v", "baseline", "-bf", "0")
+		if usual {
+			encoder = "libx264"
+			args = append(args, "-preset", "ultrafast", "-tune", "zerolatency")
 		}
 	default:
 		return nil, fmt.Errorf("%w: no encoder for %v", capture.ErrUnavailable, c.Video)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/roomtape/roomtape/capture"
+	"github.com/roomtape/roomtape/capture/avi"
 	"github.com/roomtape/roomtape/capture/ivf"
 	"github.com/roomtape/roomtape/capture/ogg"
 	"github.com/roomtape/roomtape/capture/process"
@@ -305,7 +306,7 @@ func (s *Source) soundOnce(in Input, begun func()) error {
 // failure ends a program whose output has ended or is not what it should be, and
 // says why: what the program said itself is more to the point.
 func failure(p *process.Process, err error) error {
-	if err != nil && !errors.Is(err, ivf.ErrFormat) && !errors.Is(err, ogg.ErrFormat) {
+	if err != nil && !errors.Is(err, ivf.ErrFormat) && !errors.Is(err, ogg.ErrFormat) && !errors.Is(err, avi.ErrFormat) {
 		p.Stop()
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/roomtape/roomtape/capture"
@@ -113,4 +115,26 @@ func File(path string, loop bool) func(elapsed time.Duration) Input {
 		// Only files: a name must not become a URL.
 		return Input{Args: append(args, "-ss", seconds(elapsed), "-i", "file:"+path)}
 	}
+}
+
+// Arguments gives the input that is described in ffmpeg's own words, such as
+// "-f v4l2 -i /dev/video0" or "rtsp://camera/1": words are parted by spaces, and
+// without "-i" the last one is what is read. The error wraps capture.ErrName.
+func Arguments(text string) (func(time.Duration) Input, error) {
+	args := strings.Fields(text)
+	if len(args) == 0 {
+		return nil, fmt.Errorf("%w: nothing stands after ffmpeg:", capture.ErrName)
+	}
+	if !slices.Contains(args, "-i") {
+		args = slices.Insert(args, len(args)-1, "-i")
+	}
+	// One input, at the end: what follows it would be an output.
+	if slices.Index(args, "-i") != len(args)-2 || strings.HasPrefix(args[len(args)-1], "-") {
+		return nil, fmt.Errorf("%w: %q: want options of one input, and then -i INPUT", capture.ErrName, text)
+	}
+	in := Input{Args: args, Live: true}
+	for _, device := range []string{"v4l2", "avfoundation", "dshow", "decklink"} {
+		in.Sole = in.Sole || slices.Contains(args, device)
+	}
+	return func(time.Duration) Input { return in }, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roomtape/roomtape/capture"
+	"github.com/roomtape/roomtape/capture/avi"
 	"github.com/roomtape/roomtape/capture/ivf"
 	"github.com/roomtape/roomtape/capture/process"
 	"github.com/roomtape/roomtape/media"
@@ -129,8 +130,8 @@ func (d *director) release(before time.Time) {
 }
 
 func (d *director) give(p picture, key bool) {
-	if !p.at.After(d.last) {
-		p.at = d.last.Add(capture.Step)
+	if least := d.last.Add(capture.Step); p.at.Before(least) {
+		p.at = least
 	}
 	d.last = p.at
 	d.s.give(capture.Sample{Kind: media.Video, Captured: p.at, Frame: media.Frame{Data: p.data, Key: key}})
@@ -265,7 +266,7 @@ func (d *director) start() error {
 		defer close(e.gone)
 		defer stop()
 		release := context.AfterFunc(ctx, p.Stop)
-		err := e.read(ctx, p, d.pictures)
+		err := e.read(ctx, p, s.cfg.Video, d.pictures)
 		release()
 		if err != nil {
 			err = failure(p, err)
@@ -285,8 +286,8 @@ func (d *director) start() error {
 }
 
 // read hands on what the program gives. The error is nil at its end.
-func (e *encoder) read(ctx context.Context, p *process.Process, to chan<- picture) error {
-	r, err := ivf.NewReader(bufio.NewReaderSize(p.Stdout, 1<<16))
+func (e *encoder) read(ctx context.Context, p *process.Process, codec media.Codec, to chan<- picture) error {
+	next, err := e.reader(bufio.NewReaderSize(p.Stdout, 1<<16), codec)
 	if err != nil {
 		return err
 	}
@@ -296,16 +297,12 @@ func (e *encoder) read(ctx context.Context, p *process.Process, to chan<- pictur
 		return nil
 	}
 	for {
-		data, at, err := r.Next()
+		data, captured, err := next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
-		}
-		captured := e.began.Add(at)
-		if e.input.Live {
-			captured = atWall(at, time.Now())
 		}
 		select {
 		case to <- picture{from: e, data: data, at: captured}:
@@ -313,6 +310,32 @@ func (e *encoder) read(ctx context.Context, p *process.Process, to chan<- pictur
 			return nil
 		}
 	}
+}
+
+// reader gives what reads the encoder's pictures, and when they were captured: for
+// H264, which comes without times, when they come.
+func (e *encoder) reader(r io.Reader, codec media.Codec) (func() ([]byte, time.Time, error), error) {
+	if codec == media.H264 {
+		a, err := avi.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		return func() ([]byte, time.Time, error) {
+			data, err := a.Next()
+			return data, time.Now(), err
+		}, nil
+	}
+	i, err := ivf.NewReader(r)
+	if err != nil {
+		return nil, err
+	}
+	return func() ([]byte, time.Time, error) {
+		data, at, err := i.Next()
+		if e.input.Live {
+			return data, atWall(at, time.Now()), err
+		}
+		return data, e.began.Add(at), err
+	}, nil
 }
 
 // atWall gives the instant that ffmpeg says, as time since 1970, on the clock of

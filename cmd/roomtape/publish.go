@@ -15,7 +15,7 @@ import (
 )
 
 // publishedCodecs are those that can be encoded.
-var publishedCodecs = []media.Codec{media.VP8, media.VP9, media.AV1}
+var publishedCodecs = []media.Codec{media.VP8, media.VP9, media.AV1, media.H264}
 
 // What is published when nothing else is asked for.
 const (

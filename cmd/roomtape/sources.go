@@ -23,6 +23,7 @@ var sources = []sourceKind{
 	{name: "pattern", form: "pattern", about: "a moving test picture with the time, a flash and a beep each second", ownSound: true, open: openPattern},
 	{name: "url", form: "url:https://…", about: "a web page, in a browser on a display of its own (Xvfb, Chromium)", needs: true, noCursor: true, open: openPage},
 	{name: "file", form: "file:PATH", about: "IVF, Ogg, WebM or Matroska, as it is; anything else that ffmpeg reads, encoded", needs: true, ownSound: true, open: openFile},
+	{name: "ffmpeg", form: "ffmpeg:ARGUMENTS", about: "any other input of ffmpeg's, such as -f v4l2 -i /dev/video0 or rtsp://…", needs: true, open: openArguments},
 }
 
 // A sourceKind knows how to open one kind of source.
@@ -85,6 +86,14 @@ func openPattern(ctx context.Context, o sourceOptions, log *slog.Logger) (captur
 		cfg.Sound = sound
 	}
 	return openFFmpeg(ctx, o, cfg)
+}
+
+func openArguments(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
+	picture, err := ffmpeg.Arguments(o.what)
+	if err != nil {
+		return nil, err
+	}
+	return openFFmpeg(ctx, o, ffmpeg.Config{Picture: picture, Logger: log})
 }
 
 func openPage(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
