@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/roomtape/roomtape/internal/browser"
+	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/recorder"
 )
 
@@ -299,5 +300,45 @@ func TestWrongTURNPassword(t *testing.T) {
 		if strings.Contains(p.stderr.String(), "rec:"+tt.password) {
 			t.Error("the password is told")
 		}
+	}
+}
+
+// TestServerThatIsGoneForGood: recording goes on as long as media comes, then
+// ends with exit code 6 when nobody has been there for --until-empty. What was
+// recorded is final.
+func TestServerThatIsGoneForGood(t *testing.T) {
+	rooms, err := startRooms(serveOptions{listen: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, dir := rooms.url("ws")+"/ws/test", t.TempDir()
+	alice := enter(t, url, "alice", "alice")
+	p := start(t, "record", "--out", dir, "--session", "s", "--until-empty", "2s", url)
+	waitFor(t, "a file", 20*time.Second, func() bool { return len(recordings(t, dir)) == 1 })
+	if err := rooms.stop(); err != nil {
+		t.Error(err)
+	}
+	after(t, 6*time.Second) // much longer than the room may be empty
+	if p.ProcessState != nil || strings.Contains(p.stderr.String(), "lost") {
+		t.Fatalf("the recorder has given up while media came\n%s", &p.stderr)
+	}
+	left := time.Now()
+	if err := alice.Close(); err != nil {
+		t.Error(err)
+	}
+	if code := p.exit(t); code != exitLost {
+		t.Errorf("exit code %d, want %d\n%s", code, exitLost, &p.stderr)
+	}
+	if d := time.Since(left); d > 15*time.Second {
+		t.Errorf("it took %v to end", d)
+	}
+	m := manifestIn(t, filepath.Join(dir, "s"))
+	if m.State != recorder.StateIncomplete || !strings.Contains(m.Reason, "lost") || len(m.Files) != 1 {
+		t.Fatalf("state %s, reason %q, %d files", m.State, m.Reason, len(m.Files))
+	}
+	file := filepath.Join(dir, "s", m.Files[0].Path)
+	whole(t, file)
+	if n := frames(t, file)[media.Audio]; n < 300 {
+		t.Errorf("%d audio frames, want those of over 6 s", n)
 	}
 }
