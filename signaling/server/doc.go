@@ -27,6 +27,10 @@
 // newcomer's room_peers does not list itself. A client must not answer
 // StatusReplaced by joining again, or two of them would go on for ever.
 //
+// So whoever has lost their socket may join again under their id at once. Not all
+// servers allow that; this one says so with [RejoinHeader] when it accepts a
+// WebSocket.
+//
 // # What is refused
 //
 // An error message has a code (the Code constants of package message) and a
@@ -64,6 +68,8 @@
 // works with them: newcomers offer, residents wait, and nobody renegotiates to
 // share a screen. It does better where that costs nobody anything: an offer
 // that continues a connection's session (an ICE restart) is answered on that
-// connection, and media whose owner has only lost the socket stays up for some
-// seconds.
+// connection, and media whose owner has only lost the socket stays up for as long
+// as it works. A page that comes back after the server was gone keeps every
+// connection that works, restarts those that don't, and offers only to those with
+// whom it has none.
 package server
