@@ -123,7 +123,7 @@ func File(path string, loop bool) func(elapsed time.Duration) Input {
 func Arguments(text string) (func(time.Duration) Input, error) {
 	args := strings.Fields(text)
 	if len(args) == 0 {
-		return nil, fmt.Errorf("%w: nothing stands after ffmpeg:", capture.ErrName)
+		return nil, fmt.Errorf("%w: no input stands after \"ffmpeg:\"", capture.ErrName)
 	}
 	if !slices.Contains(args, "-i") {
 		args = slices.Insert(args, len(args)-1, "-i")
