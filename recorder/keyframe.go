@@ -26,10 +26,10 @@ type keyframeAsker struct {
 	unheard int
 
 	// stage is how far the latest keyframe has got whose beginning has arrived,
-	// stamp its timestamp, and opened when its beginning was popped.
-	stage  keyframeStage
-	stamp  uint32
-	opened time.Time
+	// since when, and stamp its timestamp.
+	stage keyframeStage
+	since time.Time
+	stamp uint32
 }
 
 // keyframeStage is how far a keyframe has got of which the beginning is here. It
@@ -63,7 +63,7 @@ func (k *keyframeAsker) arrived(timestamp uint32, now time.Time) {
 	if k.stage != keyframeNone && int32(timestamp-k.stamp) <= 0 {
 		return
 	}
-	k.stage, k.stamp = keyframeArrived, timestamp
+	k.stage, k.since, k.stamp = keyframeArrived, now, timestamp
 	k.wanted = false
 	k.next = now.Add(cueInterval)
 }
@@ -75,7 +75,7 @@ func (k *keyframeAsker) popped(timestamp uint32, now time.Time) {
 	case behind > 0: // whatever became of it, there is no waiting for it
 		k.stage = keyframeNone
 	case k.stage == keyframeArrived:
-		k.stage, k.opened = keyframeOpened, now
+		k.stage, k.since = keyframeOpened, now
 	}
 }
 
@@ -134,16 +134,23 @@ func (t *track) begins(p *media.Packet) bool {
 }
 
 // askKeyframe asks the sender for a keyframe when frames are being lost until
-// one comes, or will be (see hopeless), and when the next file is to begin. It gives the time to ask next.
+// one comes, or will be (see hopeless), and when the next file is to begin. It
+// gives the time to ask next.
 func (t *track) askKeyframe(now time.Time) time.Time {
-	var doubt time.Time
-	if t.nacks { // else what is missing can only be late
-		doubt = t.buf.DoubtAt()
+	doubt := t.buf.DoubtAt()
+	if !t.nacks && !doubt.IsZero() { // what is missing can only be late
+		doubt = t.buf.Noticed().Add(lateDoubt)
 	}
-	patience := t.keys.opened.Add(keyframeRetryMax)
+	// A keyframe that is on its way is given time, but where nothing is sent
+	// again, only until it should be whole.
+	patience := t.keys.since.Add(keyframeRetryMax)
 	needed := false
 	switch t.keys.stage {
 	case keyframeArrived:
+		if patience = (time.Time{}); !t.nacks {
+			patience = t.keys.since.Add(lateDoubt)
+		}
+		needed = reached(patience, now) && t.hopeless(doubt, now)
 	case keyframeOpened:
 		needed = t.hopeless(doubt, now) || reached(patience, now)
 	default:
@@ -152,15 +159,16 @@ func (t *track) askKeyframe(now time.Time) time.Time {
 	t.keys.update(needed, now)
 	due := t.keys.next
 	for _, at := range []time.Time{doubt, patience, t.cutAsk()} {
-		if at.After(now) && t.keys.stage != keyframeArrived {
+		if at.After(now) {
 			due = earliest(due, at)
 		}
 	}
 	return due
 }
 
-// hopeless tells whether the packet that all others wait for was sent so long
-// ago that it will hardly be sent again, and a keyframe must mend what its loss
+// hopeless tells whether the packet that all others wait for will hardly come
+// any more, since it was sent so long ago that the sender can't send it again or
+// since the sender never does, and whether a keyframe must mend what its loss
 // breaks. The packet is waited for all the same.
 func (t *track) hopeless(doubt, now time.Time) bool {
 	if !reached(doubt, now) {

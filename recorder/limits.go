@@ -64,6 +64,9 @@ const (
 	keyframeRetryMax = 2 * time.Second
 	// unheardRequests is how many requests go out while no packet comes.
 	unheardRequests = 6
+	// lateDoubt is how late a packet may be that nobody sends again before a
+	// keyframe is asked for to mend its loss.
+	lateDoubt = 100 * time.Millisecond
 	// cueInterval is how long a video may go without a keyframe, and thereby
 	// without a place to seek to, before one is asked for.
 	cueInterval = 10 * time.Second

@@ -160,6 +160,15 @@ func (b *Buffer) DoubtAt() time.Time {
 	return b.base.Add(s.sent + max(senderKeeps, 4*b.rtt))
 }
 
+// Noticed gives the time at which the packet was found missing that all others
+// wait for, and is zero when nothing is waited for.
+func (b *Buffer) Noticed() time.Time {
+	if b.DoubtAt().IsZero() {
+		return time.Time{}
+	}
+	return b.base.Add(b.slot(b.next).noticed)
+}
+
 // Gap gives the packet after those that all others wait for, and how many these
 // are; nil when nothing is waited for. The packet stays the buffer's.
 func (b *Buffer) Gap() (after *media.Packet, missing int) {
