@@ -122,16 +122,21 @@ func (c *conn) WriteTo(b []byte, to net.Addr) (int, error) {
 }
 
 func (c *conn) send(b []byte, to net.Addr) (int, error) {
-	switch c.h.n.fate(b) {
-	case lost:
+	f := c.h.n.fate(b)
+	if f.lost || len(b) == 0 {
 		return len(b), nil
-	case twice:
+	}
+	if f.corrupt {
+		b = c.h.n.damaged(b)
+	}
+	if f.twice {
 		if _, err := c.UDPConn.WriteTo(b, to); err != nil {
 			return 0, err
 		}
-	case late:
+	}
+	if f.late > 0 {
 		held := append([]byte(nil), b...)
-		time.AfterFunc(c.h.n.cfg.Late, func() { _, _ = c.UDPConn.WriteTo(held, to) })
+		time.AfterFunc(f.late, func() { _, _ = c.UDPConn.WriteTo(held, to) })
 		return len(b), nil
 	}
 	return c.UDPConn.WriteTo(b, to)

@@ -13,6 +13,7 @@
 package netsim
 
 import (
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -41,6 +42,12 @@ type Config struct {
 	Duplicate, Reorder float64
 	// Late is 30 ms when it is 0.
 	Late time.Duration
+	// Jitter delays each packet of media by a time of its own, up to this, so
+	// that many overtake each other.
+	Jitter time.Duration
+	// Corrupt is the probability that up to three bits of a packet are flipped,
+	// whatever it carries. (UDP's checksum would drop most of those.)
+	Corrupt float64
 }
 
 // Net is a network. Its methods may be called by any goroutine of the bubble.
@@ -54,6 +61,9 @@ type Net struct {
 	down    bool
 	links   map[netip.Addr]*link // by the address they lead to
 	cleanup []func()
+	// delivered has the sequence numbers of the RTP packets that the network
+	// has not lost, by source.
+	delivered map[uint32]map[uint16]bool
 }
 
 // Run makes a network in a bubble, calls f there, and takes everything down
@@ -71,7 +81,10 @@ func Run(t *testing.T, cfg Config, f func(n *Net)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := &Net{t: t, router: router, cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 1))}
+		n := &Net{
+			t: t, router: router, cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 1)),
+			delivered: map[uint32]map[uint16]bool{},
+		}
 		if err := router.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -104,12 +117,15 @@ func Logger() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // T is the test of the bubble.
 func (n *Net) T() *testing.T { return n.t }
 
-// SetLoss changes Config.Loss from now on.
-func (n *Net) SetLoss(p float64) {
+// Change changes what the network is like from now on.
+func (n *Net) Change(change func(*Config)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cfg.Loss = p
+	change(&n.cfg)
 }
+
+// SetLoss changes Config.Loss from now on.
+func (n *Net) SetLoss(p float64) { n.Change(func(cfg *Config) { cfg.Loss = p }) }
 
 // SetDown cuts all hosts off from each other, or lets them come back.
 func (n *Net) SetDown(down bool) {
@@ -126,32 +142,49 @@ func (n *Net) Cleanup(f func()) {
 }
 
 // fate is what becomes of a packet.
-type fate uint8
+type fate struct {
+	lost, twice, corrupt bool
+	late                 time.Duration
+}
 
-const (
-	arrives fate = iota
-	lost
-	twice
-	late
-)
-
-func (n *Net) fate(b []byte) fate {
+func (n *Net) fate(b []byte) (f fate) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	media := len(b) > 0 && b[0]>>6 == 2 // RFC 7983
-	switch {
-	case n.down:
-		return lost
-	case !media && !n.cfg.LoseAll:
-		return arrives
-	case n.rand.Float64() < n.cfg.Loss:
-		return lost
-	case !media:
-		return arrives
-	case n.rand.Float64() < n.cfg.Duplicate:
-		return twice
-	case n.rand.Float64() < n.cfg.Reorder:
-		return late
+	media := len(b) > 12 && b[0]>>6 == 2 // RFC 7983
+	f.lost = n.down || (media || n.cfg.LoseAll) && n.chance(n.cfg.Loss)
+	f.corrupt = n.chance(n.cfg.Corrupt)
+	if f.lost || !media {
+		return f
 	}
-	return arrives
+	f.twice = n.chance(n.cfg.Duplicate)
+	if n.chance(n.cfg.Reorder) {
+		f.late = n.cfg.Late
+	}
+	if n.cfg.Jitter > 0 {
+		f.late += time.Duration(n.rand.Int64N(int64(n.cfg.Jitter)))
+	}
+	if rtp := b[1]&0x7f < 64 || b[1]&0x7f >= 96; rtp && !f.corrupt { // RFC 5761 §4
+		ssrc := binary.BigEndian.Uint32(b[8:])
+		if n.delivered[ssrc] == nil {
+			n.delivered[ssrc] = map[uint16]bool{}
+		}
+		n.delivered[ssrc][binary.BigEndian.Uint16(b[2:])] = true
+	}
+	return f
+}
+
+// chance is called locked.
+func (n *Net) chance(p float64) bool { return p > 0 && n.rand.Float64() < p }
+
+// damaged gives b with some bits flipped.
+func (n *Net) damaged(b []byte) []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b = append([]byte(nil), b...)
+	first := n.rand.IntN(8 * len(b))
+	for i := range 1 + n.rand.IntN(3) { // not the same one twice
+		bit := (first + i*13) % (8 * len(b))
+		b[bit/8] ^= 1 << (bit % 8)
+	}
+	return b
 }

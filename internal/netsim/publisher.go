@@ -1,15 +1,15 @@
 package netsim
 
 import (
+	"errors"
 	"sync"
-	"testing/synctest"
 	"time"
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
-	pionmedia "github.com/pion/webrtc/v4/pkg/media"
 
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/signaling/message"
@@ -30,13 +30,32 @@ type PublisherConfig struct {
 	// KeyEvery is the number of pictures from keyframe to keyframe; 0 means
 	// that they come only when asked for.
 	KeyEvery int
+	// Layers is the number of temporal layers of VP8, up to 3; 0 means 1.
+	Layers int
+	// EncodeTime is how long after its capture a picture is sent. It is less
+	// than the time between two pictures.
+	EncodeTime time.Duration
+	// History is how many packets of each track are kept to be sent again, a
+	// power of two; 0 means 1024. Less than 0: none, and the publisher does not
+	// negotiate NACK.
+	History int
+	// PlainAudio leaves NACK out for audio.
+	PlainAudio bool
+	// FIR has keyframes be asked for by FIR, not by PLI.
+	FIR bool
 }
 
 // Sent is a frame that was sent.
 type Sent struct {
 	Data []byte
 	Key  bool
-	At   time.Time
+	// Refs are the numbers of the frames that it refers to.
+	Refs []int
+	// At is when it was captured.
+	At time.Time
+	// First and Packets are its sequence numbers.
+	First   uint16
+	Packets int
 }
 
 // Publisher is a peer that sends numbered frames; see Frame. It sends sender
@@ -51,12 +70,10 @@ type Publisher struct {
 	once sync.Once
 	wg   sync.WaitGroup
 
-	video, audio *webrtc.TrackLocalStaticSample
+	video, audio *flow
 
 	mu         sync.Mutex
 	wantKey    bool
-	sentVideo  []Sent
-	sentAudio  []Sent
 	nacked     int
 	keyframes  int // asked for
 	reports    int
@@ -89,14 +106,10 @@ func (n *Net) Publisher(cfg PublisherConfig) *Publisher {
 
 func (p *Publisher) connect() error {
 	engine, registry := &webrtc.MediaEngine{}, &interceptor.Registry{}
-	if err := engine.RegisterDefaultCodecs(); err != nil {
+	if err := p.codecs(engine); err != nil {
 		return err
 	}
-	engine.RegisterFeedback(webrtc.RTCPFeedback{Type: "nack"}, webrtc.RTPCodecTypeAudio) // browsers have it
-	if err := webrtc.RegisterDefaultInterceptors(engine, registry); err != nil {
-		return err
-	}
-	if err := webrtc.ConfigureTWCCHeaderExtensionSender(engine, registry); err != nil {
+	if err := p.intercept(engine, registry); err != nil {
 		return err
 	}
 	var s webrtc.SettingEngine
@@ -104,6 +117,7 @@ func (p *Publisher) connect() error {
 	s.SetNet(p.host)
 	s.DisableCloseByDTLS(true)      // see Close
 	s.SetICEMaxBindingRequests(200) // browsers don't give up after a second and a half
+	s.SetDTLSRetransmissionInterval(100 * time.Millisecond)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry), webrtc.WithSettingEngine(s))
 	var err error
@@ -111,18 +125,61 @@ func (p *Publisher) connect() error {
 		return err
 	}
 	if !p.cfg.NoAudio {
-		if p.audio, err = p.track(webrtc.MimeTypeOpus, "audio"); err != nil {
+		if p.audio, err = p.track(webrtc.MimeTypeOpus, "audio", 48000); err != nil {
 			return err
 		}
 	}
 	if !p.cfg.NoVideo {
-		p.video, err = p.track("video/"+p.cfg.Video.String(), "video")
+		p.video, err = p.track("video/"+p.cfg.Video.String(), "video", 90000)
 	}
 	return err
 }
 
-func (p *Publisher) track(mime, id string) (*webrtc.TrackLocalStaticSample, error) {
-	t, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: mime}, id, "stream")
+// codecs registers what is sent, with the feedback that is answered.
+func (p *Publisher) codecs(engine *webrtc.MediaEngine) error {
+	var audio []webrtc.RTCPFeedback
+	video := []webrtc.RTCPFeedback{{Type: "nack", Parameter: "pli"}}
+	if p.cfg.FIR {
+		video[0] = webrtc.RTCPFeedback{Type: "ccm", Parameter: "fir"}
+	}
+	if p.cfg.History >= 0 {
+		video = append(video, webrtc.RTCPFeedback{Type: "nack"})
+		if !p.cfg.PlainAudio {
+			audio = append(audio, webrtc.RTCPFeedback{Type: "nack"})
+		}
+	}
+	opus := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2, RTCPFeedback: audio}
+	picture := webrtc.RTPCodecCapability{MimeType: "video/" + p.cfg.Video.String(), ClockRate: 90000, RTCPFeedback: video}
+	rtx := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeRTX, ClockRate: 90000, SDPFmtpLine: "apt=96"}
+	return errors.Join(
+		engine.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: opus, PayloadType: 111}, webrtc.RTPCodecTypeAudio),
+		engine.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: picture, PayloadType: 96}, webrtc.RTPCodecTypeVideo),
+		engine.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: rtx, PayloadType: 97}, webrtc.RTPCodecTypeVideo),
+	)
+}
+
+// intercept has packets kept and numbered for the connection. Sender reports
+// are written by report, which knows when a picture was captured.
+func (p *Publisher) intercept(engine *webrtc.MediaEngine, registry *interceptor.Registry) error {
+	if p.cfg.History >= 0 {
+		size := uint16(p.cfg.History)
+		if size == 0 {
+			size = 1024
+		}
+		responder, err := nack.NewResponderInterceptor(nack.ResponderSize(size), nack.WithResponderLoggerFactory(Quiet()))
+		if err != nil {
+			return err
+		}
+		registry.Add(responder)
+	}
+	if err := webrtc.ConfigureTWCCHeaderExtensionSender(engine, registry); err != nil {
+		return err
+	}
+	return webrtc.ConfigureTWCCSender(engine, registry)
+}
+
+func (p *Publisher) track(mime, id string, rate uint32) (*flow, error) {
+	t, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mime}, id, "stream")
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +196,10 @@ func (p *Publisher) track(mime, id string) (*webrtc.TrackLocalStaticSample, erro
 			p.heard(packets)
 		}
 	})
-	return t, nil
+	return &flow{
+		track: t, ssrc: uint32(sender.GetParameters().Encodings[0].SSRC), rate: rate,
+		seq: 65000, base: 4294000000,
+	}, nil
 }
 
 func (p *Publisher) heard(packets []rtcp.Packet) {
@@ -203,73 +263,6 @@ func (p *Publisher) local(d webrtc.SessionDescription, err error) message.Descri
 	return message.Description{Type: local.Type.String(), SDP: local.SDP}
 }
 
-// Start waits until the connection is up, then sends until Stop or Close.
-func (p *Publisher) Start() {
-	p.n.t.Helper()
-	if !p.Play() {
-		p.n.t.Fatalf("not connected: %v", p.PC.ConnectionState())
-	}
-}
-
-// Play is Start that tells whether the connection came up within 30 s, in place
-// of failing the test.
-func (p *Publisher) Play() bool {
-	for deadline := time.Now().Add(30 * time.Second); p.PC.ConnectionState() != webrtc.PeerConnectionStateConnected; {
-		if time.Now().After(deadline) || p.host.gone.Load() {
-			return false
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if p.video != nil {
-		p.wg.Go(func() { p.every(time.Second/time.Duration(p.cfg.FPS), p.sendVideo) })
-	}
-	if p.audio != nil {
-		p.wg.Go(func() { p.every(20*time.Millisecond, p.sendAudio) })
-	}
-	return true
-}
-
-func (p *Publisher) every(d time.Duration, send func(n int, d time.Duration)) {
-	t := time.NewTicker(d)
-	defer t.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-p.stop:
-			return
-		case <-t.C:
-			send(n, d)
-		}
-	}
-}
-
-func (p *Publisher) sendVideo(n int, d time.Duration) {
-	p.mu.Lock()
-	key := p.wantKey || p.cfg.KeyEvery > 0 && n%p.cfg.KeyEvery == 0
-	p.wantKey = false
-	size := p.cfg.FrameSize
-	if key {
-		size *= 4
-	}
-	data := Frame(p.cfg.Video, n, size, key, p.cfg.Width, p.cfg.Height)
-	p.sentVideo = append(p.sentVideo, Sent{data, key, time.Now()})
-	p.mu.Unlock()
-	_ = p.video.WriteSample(pionmedia.Sample{Data: data, Duration: d}) // fails when the test closes the connection
-}
-
-func (p *Publisher) sendAudio(n int, d time.Duration) {
-	data := Frame(media.Opus, n, 100, true, 0, 0)
-	p.mu.Lock()
-	p.sentAudio = append(p.sentAudio, Sent{data, true, time.Now()})
-	p.mu.Unlock()
-	_ = p.audio.WriteSample(pionmedia.Sample{Data: data, Duration: d})
-}
-
-// Stop ends sending; the connection stays.
-func (p *Publisher) Stop() {
-	p.once.Do(func() { close(p.stop) })
-	synctest.Wait()
-}
-
 // Close ends sending, leaves the network without a goodbye, and ends the
 // connection. (When pion hears a goodbye, it waits for a timer with a lock held
 // that another goroutine wants, which can stop a bubble's clock for good.)
@@ -278,20 +271,6 @@ func (p *Publisher) Close() {
 	p.host.gone.Store(true)
 	_ = p.PC.GracefulClose() // it is closed either way
 	p.wg.Wait()
-}
-
-// SentVideo and SentAudio give what was sent so far.
-func (p *Publisher) SentVideo() []Sent {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sentVideo[:len(p.sentVideo):len(p.sentVideo)]
-}
-
-// SentAudio gives what was sent so far.
-func (p *Publisher) SentAudio() []Sent {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sentAudio[:len(p.sentAudio):len(p.sentAudio)]
 }
 
 // Heard is what has come back from the receiver so far.

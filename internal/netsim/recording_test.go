@@ -24,8 +24,20 @@ type call struct{ *signaling.Queue }
 
 func (call) Close() error { return nil }
 
-// record makes a session that writes WebM files into dir.
-func record(t *testing.T, dir string) *recorder.Session {
+// observed is a muxer that tells of each frame first.
+type observed struct {
+	output.Muxer
+	tell func(media.Frame)
+}
+
+func (m observed) WriteFrame(track int, f media.Frame) error {
+	m.tell(f)
+	return m.Muxer.WriteFrame(track, f)
+}
+
+// record makes a session that writes WebM files into dir, and tells of each
+// frame when tell is not nil.
+func record(t *testing.T, dir string, tell func(media.Frame)) *recorder.Session {
 	t.Helper()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -35,7 +47,11 @@ func record(t *testing.T, dir string) *recorder.Session {
 	s, err := recorder.NewSession(recorder.Config{
 		Store: output.OpenDir(root, output.DirOptions{NoSync: true}),
 		NewMuxer: func(w io.Writer, o recorder.MuxerOptions) (output.Muxer, error) {
-			return webm.NewWriter(w, webm.Config{Chunk: o.Chunk, UID: o.UID})
+			m, err := webm.NewWriter(w, webm.Config{Chunk: o.Chunk, UID: o.UID})
+			if err != nil || tell == nil {
+				return m, err
+			}
+			return observed{m, tell}, nil
 		},
 		Ext:   func([]media.Codec) string { return ".webm" },
 		Start: time.Now(),
@@ -102,7 +118,7 @@ func nothingIsMissing(n *netsim.Net, codec media.Codec, dir string, lossy bool) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, done := record(t, dir), make(chan error, 1)
+	s, done := record(t, dir, nil), make(chan error, 1)
 	go func() { done <- s.Run(context.Background(), room) }()
 
 	p := n.Publisher(netsim.PublisherConfig{Video: codec})

@@ -74,7 +74,7 @@ func inVenue(t *testing.T, f func(v *venue)) (m recorder.Manifest) {
 		if err != nil {
 			v.t.Fatal(err)
 		}
-		s := record(v.t, dir)
+		s := record(v.t, dir, nil)
 		ctx, stop := context.WithCancel(context.Background())
 		go func() { v.done <- s.Run(ctx, room) }()
 		f(v)
