@@ -159,6 +159,7 @@ func (f *Factory) api(c *Conn) (*webrtc.API, error) {
 	s.SetFireOnTrackBeforeFirstRTP(true) // else a goroutine per track waits for it
 	s.SetSRTPReplayProtectionWindow(replayWindow)
 	s.SetSCTPMaxMessageSize(MaxMessage)
+	s.SetDTLSRetransmissionInterval(handshakeRetry)
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepAlive)
 	s.SetICEMaxBindingRequests(maxChecks)
 	s.SetIncludeLoopbackCandidate(f.cfg.Loopback)

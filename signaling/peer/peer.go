@@ -75,6 +75,10 @@ const (
 	// track's first packet comes.
 	keyframeRetry = 500 * time.Millisecond
 	keyframeTries = 10
+	// handshakeRetry is when a part of the DTLS handshake is sent again for the
+	// first time; then the wait doubles. With pion's second, a bad network keeps
+	// a connection from being made; browsers wait for less.
+	handshakeRetry = 200 * time.Millisecond
 	// gatherWait is how long a description waits for local candidates. Host
 	// candidates come within a millisecond and are then in the description,
 	// which helps peers that lose early candidates.
