@@ -174,7 +174,7 @@ func (w *wall) offset(at int64) int64 {
 // claim notes that a timestamp says the wall clock has stepped, and takes the
 // step out if it is the second to say so.
 func (w *wall) claim(step int64) bool {
-	if w.stepped && abs(step-w.step) <= sameStep {
+	if w.stepped && abs(step-w.step) <= min(sameStep, max(abs(step)/3, sameStep/40)) {
 		w.skip += step
 		w.stepped = false
 		return true

@@ -47,6 +47,7 @@ type line struct {
 	pace            int64 // slope, in parts of 2^30
 	// learnt: prior is what many samples have shown.
 	learnt bool
+	noise  int64 // how far samples are from the line, in the mean
 	// even: the samples are least values, with little noise.
 	even bool
 }
@@ -100,6 +101,7 @@ func (l *line) add(at, off int64) {
 		}
 	}
 	l.guessed = false
+	l.noise += (min(abs(d), clip) - l.noise) / 8
 	if i := l.newest(); l.n >= clipAfter && abs(at-l.start) < l.span() && l.count[i] < 1000 {
 		l.count[i]++
 		l.at[i] += (at - l.at[i]) / l.count[i]
@@ -125,6 +127,14 @@ func (l *line) put(at, off int64) {
 	for l.n > 1 && at-l.at[l.oldest()] > maxAge {
 		l.n--
 	}
+}
+
+// strange is how far from the line a sample is hardly noise.
+func (l *line) strange() int64 {
+	if l.guessed || l.n < clipAfter {
+		return sampleNoise
+	}
+	return min(max(4*l.noise, clip*4/5), sampleNoise)
 }
 
 // move says that positions are d later from now on.

@@ -160,10 +160,12 @@ func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool 
 	change := at - m - l.value(m)
 	t.stats.ReportError = time.Duration(change)
 	switch {
-	case abs(change) <= sampleNoise:
+	case abs(change) <= l.strange():
 		return true
 	case !l.guessed && abs(change+late) <= min(abs(change)/2, sameStep):
 		return w.claim(change)
+	case abs(change) <= sampleNoise:
+		return true
 	case late < -maxEarly || late > maxLate:
 		return w.claim(-late) && t.believe(s, ntp, ticks, arrival, delay)
 	case !plausible(l.value(m)+change+w.delay.value(at), delay):

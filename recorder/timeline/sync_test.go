@@ -86,6 +86,17 @@ func TestSync(t *testing.T) {
 		{"the wall clock steps", func(s *scene) {
 			s.steps = []step{{10 * sec, time.Hour}, {20 * sec, -20 * 365 * 24 * time.Hour}, {30 * sec, 400 * ms}, {40 * sec, -2 * sec}}
 		}, usual},
+		{"the wall clock steps by little", func(s *scene) {
+			s.steps = []step{{10 * sec, 30 * ms}, {20 * sec, -40 * ms}, {30 * sec, 80 * ms}, {40 * sec, -150 * ms}}
+		}, limits{trueMax: 50 * ms}},
+		{"the wall clock is set back by hours, and steps each second", func(s *scene) {
+			s.steps = []step{{10 * sec, -5 * time.Hour}}
+			for at := 20 * sec; at < 30*sec; at += sec {
+				s.steps = append(s.steps, step{at, time.Minute})
+			}
+		}, usual},
+		{"the wall clock runs at another rate than the media", func(s *scene) { s.wallSkew = 1000 }, limits{p95: 10 * ms, max: 20 * ms, true95: 15 * ms, trueMax: 20 * ms}},
+		{"the wall clock says 1900", func(s *scene) { s.wallOffset = sec }, usual},
 		{"no reports, and a queue of 3 s for 40 s", func(s *scene) {
 			s.videoReports, s.audioReports, s.delays = 0, 0, []detour{{at(10*sec, 50*sec), 3 * sec}}
 		}, limits{median: 25 * ms, p95: 10 * ms}},
@@ -151,6 +162,47 @@ func TestSyncOverABadNetwork(t *testing.T) {
 			s := network(c.loss)
 			c.edit(&s)
 			limits{true95: 10 * ms, trueMax: 20 * ms}.check(t, play(t, 20, s))
+		})
+	}
+}
+
+// TestParticipantsShareOneClock: what two people do in the same instant is in the
+// same place of their recordings, though their wall clocks are decades apart, by
+// as much as their paths take equally long: how long a path takes nobody can tell
+// from one end.
+func TestParticipantsShareOneClock(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(one, other *scene)
+		// apart is by how much the least delays of the paths differ.
+		apart, most time.Duration
+	}{
+		{"programs", func(_, other *scene) { other.videoStart, other.audioStart = 7*sec, 7*sec }, 0, 2 * ms},
+		{"programs, 5 % loss, jitter 50 ms", func(one, other *scene) { one.loss, one.spread, other.loss, other.spread = 0.05, 50*ms, 0.05, 20*ms }, 0, 8 * ms},
+		{"programs, clocks 1000 ppm apart", func(one, other *scene) {
+			one.wallSkew, one.videoSkew, one.audioSkew = 500, 500, 500
+			other.wallSkew, other.videoSkew, other.audioSkew = -500, -500, -500
+		}, 0, 8 * ms},
+		{"programs, one path 80 ms longer", func(_, other *scene) { other.network += 80 * ms }, 80 * ms, 2 * ms},
+		{"browsers", func(one, other *scene) { *one, *other = chromium(1), chromium(2) }, 0, 10 * ms},
+		{"browsers that say capture times", func(one, other *scene) {
+			*one, *other = chromium(1), chromium(2)
+			one.captureTimes, other.captureTimes = true, true
+		}, 0, 10 * ms},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			one, other := network(0), network(0)
+			c.edit(&one, &other)
+			one.length, other.length = 3*time.Minute, 3*time.Minute
+			other.wallOffset = -7 * 365 * 24 * time.Hour
+			a, b := newSimulation(t, one), newSimulation(t, other)
+			a.run()
+			b.run()
+			low, high := b.low-a.high-c.apart, b.high-a.low-c.apart
+			t.Logf("the other is placed %v to %v after the one, from the tenth second on", low.Round(ms/10), high.Round(ms/10))
+			if max(low.Abs(), high.Abs()) > c.most {
+				t.Errorf("want at most %v", c.most)
+			}
 		})
 	}
 }
