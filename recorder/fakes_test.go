@@ -104,7 +104,9 @@ type sender struct {
 	pt   uint8
 	pic  uint16
 	// size is the payload of an inter frame or Opus packet.
-	size          int
+	size int
+	// ssrc is in the packets in place of the track's, when it is not 0.
+	ssrc          uint32
 	width, height int
 	// drop is asked before each packet is sent.
 	drop func(seq uint16) bool
@@ -160,7 +162,11 @@ func (s *sender) packet(at time.Duration, marker bool, payload []byte) {
 }
 
 func (s *sender) raw(at time.Duration, seq uint16, marker bool, payload []byte) {
-	p, err := media.NewPacket(rtp(s.pt, seq, s.rtp, s.in.SSRC, marker, payload), t0.Add(at))
+	ssrc := s.in.SSRC
+	if s.ssrc != 0 {
+		ssrc = s.ssrc
+	}
+	p, err := media.NewPacket(rtp(s.pt, seq, s.rtp, ssrc, marker, payload), t0.Add(at))
 	if err != nil {
 		panic(err)
 	}

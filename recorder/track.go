@@ -227,10 +227,10 @@ func (t *track) change(payloadType uint8, now time.Time) bool {
 	}
 	if t.dep != nil {
 		t.drain(now)
+		// Codecs of a kind have one clock rate, and go on with its timestamps.
 		stats := t.dep.Stats()
 		t.past.addDepacket(&stats)
 		t.past.dropped += int64(stats.Frames.Dropped)
-		t.place = t.clock.NewTrack(t.in.Kind, codec.ClockRate())
 	}
 	t.dep, t.codec, t.payloadType = dep, codec, payloadType
 	t.s.log.Info("track sends", "participant", t.who.id, "kind", t.in.Kind, "codec", codec, "stream", t.in.Stream)
@@ -260,7 +260,7 @@ func (t *track) onlyCodec() media.Codec {
 func (t *track) drain(now time.Time) {
 	t.dep.Flush()
 	t.frames(now)
-	t.place.Flush()
+	t.place.Decide()
 	t.collect(now)
 }
 
@@ -354,9 +354,8 @@ func (t *track) end(now time.Time) {
 	t.service(now)
 	if t.dep != nil {
 		t.drain(now)
-	} else {
-		t.place.Flush()
 	}
+	t.place.Flush()
 	t.due, t.askDue = time.Time{}, time.Time{}
 	if t.lane != nil {
 		t.lane.finish()

@@ -413,12 +413,18 @@ func (t *Track) Deadline() (time.Duration, bool) {
 	return time.Duration(t.hold.until), true
 }
 
-// Flush tells that the track has ended: Pop gives what is held without waiting
-// for more, and nothing may be pushed any more.
-func (t *Track) Flush() {
+// Decide ends holding for now: Pop gives what has been pushed so far without
+// waiting for more.
+func (t *Track) Decide() {
 	if t.held > 0 {
 		t.timeout()
 	}
+}
+
+// Flush tells that the track has ended: Pop gives what is held without waiting
+// for more, and nothing may be pushed any more.
+func (t *Track) Flush() {
+	t.Decide()
 	t.clock.forget(t)
 }
 
