@@ -44,7 +44,7 @@ func TestChangesKeepTheirPlace(t *testing.T) {
 			report := func(s *sender, at time.Duration) {
 				room.add(signaling.Event{Kind: signaling.Reported, Time: t0.Add(at), Track: s.in, Report: signaling.SenderReport{NTP: wall(at), RTP: s.rtp}})
 			}
-			for n := 0; n < 500; n++ {
+			for n := range 500 {
 				at := ms(100 + 20*n)
 				if n == 250 {
 					c.change(v, a)
