@@ -104,10 +104,10 @@ func (r *talk) step() {
 	}
 }
 
-// A month of recording with a file every four minutes keeps only what the
+// A month of recording with a file every eight minutes keeps only what the
 // manifest says of each: no file, no buffer, no chain of what came before.
 func TestManyFilesKeepLittle(t *testing.T) {
-	const files = 10_000
+	const files = 5_000
 	heap := func() float64 {
 		runtime.GC()
 		var m runtime.MemStats

@@ -12,9 +12,9 @@ import (
 // Limits of a Queue.
 const (
 	// QueueLimit is how many packets and reports a Queue holds before it drops
-	// what arrives: more than 10 publishers of 2.5 Mbit/s send while a disk
-	// stalls for 8 s.
-	QueueLimit = 32768
+	// what arrives: more than 20 publishers of 2.5 Mbit/s send while a disk
+	// stalls for 8 s. Full, it holds some 100 MB.
+	QueueLimit = 65536
 	// queueHardLimit is how many events of any kind a Queue holds. Joins and
 	// tracks are never dropped below it, and the room is lost at it.
 	queueHardLimit = QueueLimit + 8192
