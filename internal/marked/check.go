@@ -60,8 +60,10 @@ type Result struct {
 	Manifest           recorder.Manifest
 	// Skews has, for each recorded picture, how much later it is shown than it
 	// was sent, less the same of the sound before it, by the sender's own
-	// timestamps. Sorted by size, without sign.
+	// timestamps. Sorted by size, without sign. Worst tells where the largest
+	// is.
 	Skews []time.Duration
+	Worst string
 	// Details are the first faults in words.
 	Details []string
 }
@@ -96,6 +98,7 @@ type check struct {
 	*Result
 	conns []*conn
 	found [][len(kinds)][]bool // by connection, kind and number
+	worst time.Duration        // of Skews
 }
 
 // Check compares the files of a session, a folder with a manifest, with what was
@@ -187,7 +190,12 @@ func (c *check) file(session string, entry recorder.FileEntry) error {
 		if kind == 1 {
 			sound = offset{number, placed, true}
 		} else if sound.known && sound.conn == number {
-			c.Skews = append(c.Skews, (placed - sound.by).Abs())
+			skew := placed - sound.by
+			if skew.Abs() > c.worst {
+				c.worst = skew.Abs()
+				c.Worst = fmt.Sprintf("%v in %s at %v, video frame %d of connection %d", skew, entry.Path, block.Time, n, number)
+			}
+			c.Skews = append(c.Skews, skew.Abs())
 		}
 	}
 	for _, fault := range r.Faults() {

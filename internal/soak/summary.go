@@ -36,6 +36,7 @@ type summary struct {
 	// SkewP95 and SkewMax are of sound and picture, in milliseconds.
 	SkewP95 float64 `json:"skew_p95_ms"`
 	SkewMax float64 `json:"skew_max_ms"`
+	Worst   string  `json:"skew_worst"`
 	// Packets are those of all tracks in the manifest.
 	Packets recording.PacketCounts `json:"packets"`
 
@@ -59,6 +60,7 @@ func (s *summary) wrong(format string, args ...any) {
 func (s *summary) judgeMedia(r *marked.Result) {
 	s.Details = r.Details
 	s.SkewP95, s.SkewMax = r.Skew(0.95).Seconds()*1000, r.Skew(1).Seconds()*1000
+	s.Worst = r.Worst
 	for kind, t := range map[string]marked.Tally{"video": r.Video, "audio": r.Audio} {
 		if f := t.Faults(); f != "" {
 			s.wrong("%s: %s", kind, f)
@@ -178,7 +180,7 @@ func (s *summary) String() string {
 		fmt.Fprintf(&b, "%s      %d sent, %d of %d recorded (%d before the first, %d in the last second, %d on connections that came to nothing); %d missing, %d undecodable, %d twice, %d strange; longest blind time %v\n",
 			[]string{"video", "audio"}[i], t.Sent, t.Required()-t.Missing, t.Required(), t.Before, t.After, t.Unheard, t.Missing, t.Undecodable, t.Twice, t.Strange, t.Blind)
 	}
-	fmt.Fprintf(&b, "sync       95 %% of the pictures within %.1f ms of the sound, all within %.1f ms\n", s.SkewP95, s.SkewMax)
+	fmt.Fprintf(&b, "sync       95 %% of the pictures within %.1f ms of the sound, all within %.1f ms (%s)\n", s.SkewP95, s.SkewMax, s.Worst)
 	fmt.Fprintf(&b, "files      %d, %.1f MB, %d whole, %d decoded; manifest %s, exit code %d\n", s.Files, mb(s.Bytes), s.Inspect, s.Decoded, s.State, s.Exit)
 	fmt.Fprintf(&b, "process    before: %v\n           early:  %v\n           late:   %v\n           after:  %v\n           peak RSS %.1f MB, heap %+.2f MB an hour\n",
 		s.Before, s.Early, s.Late, s.After, mb(s.PeakRSS), s.Slope/(1<<20))
