@@ -141,6 +141,17 @@ func (q *Queue) Dropped() uint64 {
 	return q.dropped
 }
 
+// Behind tells for how long, at a time, the oldest event that Next has not looked
+// at has waited; 0 when there is none. Any goroutine may call it.
+func (q *Queue) Behind(now time.Time) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.in) == 0 {
+		return 0
+	}
+	return max(now.Sub(q.in[0].Time), 0)
+}
+
 // Close ends the queue: Next still returns what was pushed before, then err, or
 // io.EOF when err is nil. Only the first call counts.
 func (q *Queue) Close(err error) {

@@ -29,6 +29,7 @@ func (r *Room) newConnection(participant string, number int) (*connection, error
 			}
 			r.queue.Push(e)
 		},
+		Behind: r.queue.Behind,
 		OnCandidate: func(m message.Candidate) {
 			r.inbox.put(func(time.Time) { r.roster.gathered(number, m) })
 		},

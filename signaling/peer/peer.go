@@ -154,6 +154,11 @@ type Options struct {
 	// held: it must neither block nor call the connection. The events' packets
 	// are the sink's. After Close has returned it is not called.
 	Sink func(signaling.Event)
+	// Behind tells for how long, at a time, events that went to Sink have waited
+	// unread. While they do, the connection asks by itself for packets that are
+	// lost, since whoever should ask does not know. It is called with the
+	// connection's lock held. Nil: never.
+	Behind func(now time.Time) time.Duration
 	// OnCandidate gets our candidates, from when Offer or Answer is about to
 	// return. The end of candidates is not told. May be nil.
 	OnCandidate func(message.Candidate)

@@ -183,7 +183,9 @@ func (c *Conn) due(now time.Time) (packets []rtcp.Packet, second bool) {
 			packets = append(packets, c.feed.reports(now)...)
 		}
 	}
+	behind := c.opts.Behind != nil && c.opts.Behind(now) > behindAfter
 	for _, t := range c.tracks {
+		t.askFor(now, behind)
 		packets = t.due(packets, now)
 	}
 	packets = append(packets, c.feedback.BuildFeedbackPacket()...)
@@ -222,6 +224,17 @@ func (c *Conn) remb() rtcp.Packet {
 		return nil
 	}
 	return &rtcp.ReceiverEstimatedMaximumBitrate{SenderSSRC: reporter, Bitrate: generous, SSRCs: ssrcs}
+}
+
+// askFor sees to what is asked for again: not what has come meanwhile, and what
+// is missing while the receiver is behind. It is called with the connection
+// locked.
+func (t *track) askFor(now time.Time, behind bool) {
+	t.nacks = slices.DeleteFunc(t.nacks, t.arrived.has)
+	if behind && t.Retransmits {
+		t.nacks = t.arrived.missing(now, t.RoundTrip(), t.nacks)
+	}
+	t.arrived.mark(now)
 }
 
 // due appends what the track asks for. It is called with the connection locked.

@@ -127,6 +127,7 @@ func (s *source) clockRate(pt uint8) uint32 {
 func (c *Conn) deliver(t *track, p *media.Packet) {
 	t.seen = true
 	t.latest = p.Arrival
+	t.arrived.note(p.SequenceNumber)
 	c.start(t, p.Arrival)
 	c.emit(signaling.Event{Kind: signaling.PacketArrived, Time: p.Arrival, Track: &t.Track, Packet: p})
 }

@@ -26,6 +26,7 @@ type track struct {
 	nextKey  time.Time
 	firSeq   uint8
 	nacks    []uint16
+	arrived  arrived
 }
 
 // apply takes what the descriptions say now. It is called locked.
