@@ -40,6 +40,9 @@ type Tally struct {
 	// of it was recorded, on no connection: from the first such frame to the
 	// next recorded one, as they were sent.
 	Blind time.Duration
+	// Late is by how much, at most, a frame was sent too late: the machine was
+	// busy.
+	Late time.Duration
 }
 
 // Required is how many frames had to be recorded.
@@ -241,6 +244,9 @@ func (c *check) count(kind int) {
 func (c *check) connection(t *Tally, kind, number int, later []int) {
 	sent, found := c.conns[number].sent[kind], c.found[number][kind]
 	t.Sent += len(sent)
+	for n, f := range sent {
+		t.Late = max(t.Late, f.at-sent[0].at-c.conns[number].due(kind, uint32(n)))
+	}
 	first := slices.Index(found, true)
 	if first < 0 {
 		t.Unheard += len(sent)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/roomtape/roomtape/internal/lossy"
 	"github.com/roomtape/roomtape/internal/marked"
@@ -177,8 +178,9 @@ func (s *summary) String() string {
 	fmt.Fprintf(&b, "packets    %d received, %d recovered, %d lost, %d late, %d duplicate\n",
 		s.Packets.Received, s.Packets.Recovered, s.Packets.Lost, s.Packets.Late, s.Packets.Duplicate)
 	for i, t := range []marked.Tally{s.Video, s.Audio} {
-		fmt.Fprintf(&b, "%s      %d sent, %d of %d recorded (%d before the first, %d in the last second, %d on connections that came to nothing); %d missing, %d undecodable, %d twice, %d strange; longest blind time %v\n",
-			[]string{"video", "audio"}[i], t.Sent, t.Required()-t.Missing, t.Required(), t.Before, t.After, t.Unheard, t.Missing, t.Undecodable, t.Twice, t.Strange, t.Blind)
+		fmt.Fprintf(&b, "%s      %d sent, %d of %d recorded (%d before the first, %d in the last second, %d on connections that came to nothing); %d missing, %d undecodable, %d twice, %d strange; longest blind time %v; sent late by %v at most\n",
+			[]string{"video", "audio"}[i], t.Sent, t.Required()-t.Missing, t.Required(), t.Before, t.After, t.Unheard, t.Missing, t.Undecodable, t.Twice, t.Strange,
+			t.Blind.Round(time.Millisecond), t.Late.Round(time.Millisecond))
 	}
 	fmt.Fprintf(&b, "sync       95 %% of the pictures within %.1f ms of the sound, all within %.1f ms (%s)\n", s.SkewP95, s.SkewMax, s.Worst)
 	fmt.Fprintf(&b, "files      %d, %.1f MB, %d whole, %d decoded; manifest %s, exit code %d\n", s.Files, mb(s.Bytes), s.Inspect, s.Decoded, s.State, s.Exit)
