@@ -196,6 +196,13 @@ func (s *Source) RequestKeyframe() {
 	s.wish()
 }
 
+// fulfilled takes back the wish for a keyframe.
+func (s *Source) fulfilled() {
+	s.mu.Lock()
+	s.wantKey = false
+	s.mu.Unlock()
+}
+
 // SetBitrate implements capture.Source.
 func (s *Source) SetBitrate(bitsPerSecond int) {
 	s.mu.Lock()

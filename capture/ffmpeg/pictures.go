@@ -105,6 +105,7 @@ func (d *director) show(p picture, tell func(error) error) {
 		}
 		d.live, d.next = d.next, nil
 		d.switched = time.Now()
+		d.s.fulfilled() // who has asked since it was started gets this one too
 	case p.from != d.live:
 		return
 	case d.holding:

@@ -24,6 +24,9 @@ const (
 	paceStep = 5 * time.Millisecond
 	// minPace keeps keyframes of a slow viewer from taking for ever, in bit/s.
 	minPace = 300_000
+	// keyframeGrace is how long after a keyframe, beside the round trip, a viewer's
+	// request for one is taken to be from before it came.
+	keyframeGrace = 250 * time.Millisecond
 	// keyframeAgain is how often a viewer without a keyframe asks for one.
 	keyframeAgain = 500 * time.Millisecond
 )
@@ -47,6 +50,7 @@ type feed struct {
 	queued   int      // bytes
 	waiting  bool     // for a keyframe
 	askAgain time.Time
+	keyed    time.Time // when a keyframe was queued last
 	again    []retransmission
 	loss     float64
 	rtt      time.Duration
@@ -191,7 +195,7 @@ func (s *feed) takes(b *burst) bool {
 		s.askAgain = time.Time{}
 	}
 	if b.key {
-		s.waiting = false
+		s.waiting, s.keyed = false, b.entered
 		return true
 	}
 	if s.waiting && !b.entered.Before(s.askAgain) {
@@ -336,7 +340,9 @@ func (s *feed) heard(b []byte, now time.Time) {
 		}
 		switch p := p.(type) {
 		case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-			go s.pub.wantKeyframe()
+			if s.misses(now) {
+				go s.pub.wantKeyframe()
+			}
 		case *rtcp.TransportLayerNack:
 			s.nacked(p, now)
 		case *rtcp.ReceiverReport:
@@ -345,6 +351,14 @@ func (s *feed) heard(b []byte, now time.Time) {
 			s.reported(p.Reports, now)
 		}
 	}
+}
+
+// misses tells whether a viewer who asks for a keyframe has none on its way: who
+// asks again after that has lost it.
+func (s *feed) misses(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return now.Sub(s.keyed) > keyframeGrace+s.rtt
 }
 
 func (s *feed) nacked(p *rtcp.TransportLayerNack, now time.Time) {
