@@ -79,7 +79,7 @@ func overRealSockets(t *testing.T, loss float64) {
 	seconds := float64(v.Missing) * clip.FrameDuration.Seconds()
 	t.Logf("| %.0f %% | %d of %d | %.3f %% | %d | %d of %d | %.1f ms | %.1f ms | %.2f s |", loss*100,
 		v.Required()-v.Missing, v.Required(), share(v)*100, v.Undecodable, a.Required()-a.Missing, a.Required(), ms(r.Skew(0.95)), ms(r.Skew(1)), seconds)
-	t.Logf("video %+v\naudio %+v", v, a)
+	t.Logf("video %+v\naudio %+v\nlargest skew: %s", v, a, r.Worst)
 	if want := publishers * int(length/clip.FrameDuration) * 9 / 10; v.Required() < want || v.Before > publishers*30 {
 		t.Errorf("%d pictures had to be recorded, want at least %d; %d came before the first ones", v.Required(), want, v.Before)
 	}
