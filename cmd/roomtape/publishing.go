@@ -89,7 +89,7 @@ func (p *publisher) open(ctx context.Context) error {
 	p.pub, err = peer.NewPublication(peer.PublicationConfig{
 		Video: video, Audio: audio, Stream: streamPrefix + p.o.source.kind.name,
 		MinBitrate: p.o.minBitrate, MaxBitrate: p.o.source.Bitrate,
-		RequestKeyframe: source.RequestKeyframe, SetBitrate: p.follow,
+		RequestKeyframe: p.wantKeyframe, SetBitrate: p.follow,
 	})
 	if err != nil {
 		_ = source.Close() // nobody has seen it
@@ -167,6 +167,12 @@ func (p *publisher) attend(ctx context.Context, room signaling.Room) error {
 			ev.Packet.Release()
 		}
 	}
+}
+
+// wantKeyframe is told that a viewer needs a keyframe.
+func (p *publisher) wantKeyframe() {
+	p.log.Debug("a viewer needs a keyframe")
+	p.source.RequestKeyframe()
 }
 
 // follow is told the bitrate that the slowest viewer can receive.
