@@ -247,6 +247,9 @@ func (t *track) due(packets []rtcp.Packet, now time.Time) []rtcp.Packet {
 		}
 		t.nacks = t.nacks[:0]
 	}
+	if t.keyTries > 0 && t.seen { // the request has got there; the recorder asks for more
+		t.wantKey = false
+	}
 	if t.wantKey && !now.Before(t.nextKey) {
 		if t.section.pli || !t.section.fir {
 			packets = append(packets, &rtcp.PictureLossIndication{SenderSSRC: reporter, MediaSSRC: t.SSRC})
