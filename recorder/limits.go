@@ -49,6 +49,9 @@ const (
 	// one is asked for; a tenth of the file's length is less. One that comes
 	// from then on is taken.
 	cutLead = 500 * time.Millisecond
+	// opusDelay is no less than what players take off the times of Opus, so that
+	// its encoder's delay is made up for (RFC 7845 §4.2).
+	opusDelay = 7 * time.Millisecond
 	// stillAfter is how long a video must have given no frame for sound to go
 	// on in the next file without it.
 	stillAfter = 2 * time.Second

@@ -84,6 +84,11 @@ func (r *recording) earliest() time.Duration {
 func (r *recording) begin() error {
 	s := r.s
 	r.offset = r.earliest()
+	if r.chain.part > 1 && s.together() && r.readable() {
+		// The picture comes first here. Sound soon after it would begin before
+		// zero for players, by the delay of Opus, and Chromium stands still.
+		r.offset = max(r.offset-opusDelay, 0)
+	}
 	k, w := newSink(r.file)
 	m, err := s.cfg.NewMuxer(w, MuxerOptions{
 		Chunk:    s.cfg.Chunk,
