@@ -30,4 +30,11 @@ const (
 	CodeJoinTimeout = "join_timeout"
 	// CodeReplaced: another socket has joined under the same id. Fatal.
 	CodeReplaced = "replaced"
+	// CodeUnauthorized: a token is needed, or the one that came is not valid.
+	// Fatal, as is CodeForbidden: it does not allow what was asked for.
+	CodeUnauthorized = "unauthorized"
+	CodeForbidden    = "forbidden"
+	// CodeTokenExpired: the token has expired, at the join or since. Fatal. In a
+	// peer_left it is why the peer is out of the room.
+	CodeTokenExpired = "token_expired"
 )

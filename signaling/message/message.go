@@ -52,6 +52,8 @@ type Message struct {
 	Type   Type     `json:"type"`
 	PeerID string   `json:"peer_id,omitempty"`
 	RoomID string   `json:"room_id,omitempty"`
+	Needs  []string `json:"needs,omitempty"` // rights without which a join is of no use
+	Rights []string `json:"rights,omitzero"` // what our token allows, if one was asked for
 	Peers  []string `json:"peers,omitzero"`
 	Target string   `json:"target,omitempty"`
 	From   string   `json:"from,omitempty"`

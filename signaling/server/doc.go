@@ -40,6 +40,8 @@
 //   - a message above Config.MaxMessage: "too_large", status 1009
 //   - no join within Config.JoinTimeout: "join_timeout", status 1008
 //   - replaced: "replaced", status 4001
+//   - a token that is missing, not valid or not for this: "unauthorized" or
+//     "forbidden", status 4003; one that has expired: "token_expired", 4002
 //   - the server stops: status 1001
 //
 // A second join on one socket is refused with "already_joined", and changes
@@ -49,6 +51,32 @@
 // reads too slowly is waited for by nobody: when its queue is full or a write
 // takes longer than Config.WriteTimeout, its connection is cut and the others
 // see peer_left.
+//
+// No more sockets, joins and messages are taken from one address than
+// Config.AddressSockets and its like say. Sockets beyond that are answered with
+// HTTP 429; joins and messages wait.
+//
+// # Tokens
+//
+// With Config.TokenSecret a join needs a token (package token), which came with
+// the WebSocket's request; see TokenOf. Its room and peer_id must be those of the
+// join. A join may say in "needs" which rights it is of no use without, so that a
+// recorder without the right to record is refused rather than kept in the dark,
+// and room_peers tells in "rights" what the token allows. Who has joined under an id that
+// their token names is not replaced by somebody whose token names none.
+//
+// When the token expires, the socket is closed, and the others get a peer_left
+// with the code "token_expired": what is connected does not pass through this
+// server, so it is on them to hang up, unless the peer comes back with a fresh
+// token. To stay without a gap, a client joins again before that, under the same id.
+//
+// Media does not pass through here either. What the rights publish and subscribe
+// limit is what peers agree on: in the offers and answers of a peer that lacks
+// one, each m-line of audio or video has only the direction that is left. So
+// nobody who keeps to what was agreed sends to a peer that may not subscribe, or plays what a
+// peer sends that may not publish. That somebody who receives does not keep it
+// can't be seen to by anyone; the right to record is what tells recorders that
+// mean well.
 //
 // # The page
 //

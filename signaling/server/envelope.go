@@ -19,6 +19,7 @@ type envelope struct {
 	Type      message.Type    `json:"type"`
 	PeerID    string          `json:"peer_id,omitempty"`
 	RoomID    *string         `json:"room_id,omitempty"`
+	Needs     []string        `json:"needs,omitempty"`
 	Target    string          `json:"target,omitempty"`
 	From      string          `json:"from,omitempty"`
 	Offer     json.RawMessage `json:"offer,omitempty"`

@@ -42,17 +42,22 @@ func (rm *room) broadcast(m message.Message, except *socket) {
 // join puts a socket into a room and queues what it and the others are told.
 // All of it happens under the server's lock, so that everybody sees who comes
 // and goes in one order.
-func (s *Server) join(so *socket, peerID, roomID string) *refusal {
+func (s *Server) join(so *socket, e envelope, roomID string) *refusal {
+	peerID := e.PeerID
 	if what := badID(peerID); what != "" {
 		return &refusal{code: message.CodeBadPeerID, text: "the peer_id " + what}
 	}
 	if what := badID(roomID); what != "" {
 		return &refusal{code: message.CodeBadRoomID, text: "the room_id " + what}
 	}
+	claims, refused := s.access(so, e, roomID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if so.room != nil {
-		return &refusal{code: message.CodeAlreadyJoined, text: "this socket is in a room already"}
+	if so.id != "" { // whether or not it still is in its room
+		return &refusal{code: message.CodeAlreadyJoined, text: "this socket has joined a room already"}
+	}
+	if refused != nil {
+		return refused
 	}
 	rm := s.rooms[roomID]
 	if rm == nil {
@@ -64,6 +69,9 @@ func (s *Server) join(so *socket, peerID, roomID string) *refusal {
 	old := rm.find(peerID)
 	if old == nil && len(rm.peers) >= s.cfg.MaxPeers {
 		return &refusal{code: message.CodeRoomFull, text: fmt.Sprintf("the room has its %d peers already", s.cfg.MaxPeers)}
+	}
+	if old != nil && !outranks(claims, old.claims) {
+		return forbidden("this peer_id is somebody's whose token names it")
 	}
 	if old != nil {
 		rm.remove(old)
@@ -77,15 +85,16 @@ func (s *Server) join(so *socket, peerID, roomID string) *refusal {
 		peers = append(peers, p.id)
 	}
 	rm.broadcast(message.Message{Type: message.PeerJoined, PeerID: peerID}, nil)
-	so.room, so.id = rm, peerID
-	so.send(encode(message.Message{Type: message.RoomPeers, Peers: peers}))
+	so.room, so.id, so.claims = rm, peerID, claims
+	so.send(encode(message.Message{Type: message.RoomPeers, Peers: peers, Rights: s.rightsOf(claims)}))
 	rm.peers = append(rm.peers, so)
 	s.rooms[roomID] = rm
 	return nil
 }
 
-// leave takes a socket out of its room, if it still is in one.
-func (s *Server) leave(so *socket) {
+// leave takes a socket out of its room, if it still is in one. The code says why,
+// when it is not that the socket has closed.
+func (s *Server) leave(so *socket, code string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rm := so.room
@@ -98,7 +107,7 @@ func (s *Server) leave(so *socket) {
 		delete(s.rooms, rm.id)
 		return
 	}
-	rm.broadcast(message.Message{Type: message.PeerLeft, PeerID: so.id}, nil)
+	rm.broadcast(message.Message{Type: message.PeerLeft, PeerID: so.id, Code: code}, nil)
 }
 
 // relay passes an offer, answer or candidate on to its target. It is called by
@@ -106,6 +115,12 @@ func (s *Server) leave(so *socket) {
 func (s *Server) relay(so *socket, e envelope) *refusal {
 	if e.payload() == nil {
 		return &refusal{code: message.CodeBadMessage, text: fmt.Sprintf("a message of type %q needs its payload", e.Type)}
+	}
+	if so.id == "" {
+		return &refusal{code: message.CodeNotJoined, text: "join a room first"}
+	}
+	if refused := e.restrict(so.claims); refused != nil {
+		return refused
 	}
 	b, err := e.relayed(so.id)
 	if err != nil {
@@ -131,8 +146,12 @@ func (s *Server) relay(so *socket, e envelope) *refusal {
 	return nil
 }
 
-// refusal is an error message that leaves the socket open.
-type refusal struct{ code, text, peer string }
+// refusal is an error message, after which the socket is closed if there is a
+// status for that.
+type refusal struct {
+	code, text, peer string
+	status           websocket.StatusCode
+}
 
 func (r *refusal) message() message.Message {
 	return message.Message{Type: message.Error, Code: r.code, Text: r.text, PeerID: r.peer}

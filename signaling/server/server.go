@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"path"
@@ -49,13 +50,26 @@ type Config struct {
 	// The default leaves room for an offer and 20 candidates to every peer of
 	// a full room. Never less than the largest message counts for.
 	Burst int
+	// AddressSockets is how many WebSockets can be open at once from one
+	// address, joined or not; AddressJoins how many a second may be opened or
+	// try to join, and AddressMessages how many messages a second they may send
+	// together, on average and counted as by Rate. An address is one of IPv4, or
+	// a network of 64 bits of IPv6; behind a proxy it is the proxy's. The
+	// defaults are 1000, 20 and 2000; less than 0: any number. Ten seconds'
+	// worth may come at once, and room for the largest message.
+	AddressSockets                int
+	AddressJoins, AddressMessages float64
 	// Origins are patterns (as of path.Match, without regard to case) of the
 	// hosts whose pages may connect, or of scheme and host when a pattern has
 	// "://" in it. Pages of the server's own host always may, and so may
 	// clients that are no browsers and send no Origin.
 	Origins []string
-	// JoinTimeout is how long a socket may take to join. Default 10 s.
+	// JoinTimeout is how long a socket may take to join, which is the first
+	// thing of use that it can say. Default 5 s.
 	JoinTimeout time.Duration
+	// TokenSecret is what tokens are signed with (package token); without it
+	// nobody needs one. It should have token.GoodSecret bytes or more.
+	TokenSecret []byte
 	// WriteTimeout is how long one message may take to be written to a peer's
 	// connection before it is cut. Default 10 s.
 	WriteTimeout time.Duration
@@ -79,8 +93,11 @@ func (c Config) withDefaults() Config {
 	c.MaxSockets = orElse(c.MaxSockets, 10000)
 	c.MaxMessage = orElse(c.MaxMessage, message.MaxSize)
 	c.Rate = orElse(c.Rate, 100)
+	c.AddressSockets = orNoLimit(c.AddressSockets, 1000)
+	c.AddressJoins = orNoLimit(c.AddressJoins, 20)
+	c.AddressMessages = orNoLimit(c.AddressMessages, 2000)
 	c.Burst = max(orElse(c.Burst, 100+25*c.MaxPeers), cost(c.MaxMessage))
-	c.JoinTimeout = orElse(c.JoinTimeout, 10*time.Second)
+	c.JoinTimeout = orElse(c.JoinTimeout, 5*time.Second)
 	c.WriteTimeout = orElse(c.WriteTimeout, 10*time.Second)
 	c.PingInterval = orElse(c.PingInterval, 15*time.Second)
 	c.PingTimeout = orElse(c.PingTimeout, 15*time.Second)
@@ -88,6 +105,14 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// orNoLimit is orElse with "less than 0" for any number.
+func orNoLimit[T int | float64](v, def T) T {
+	if v < 0 {
+		return math.MaxInt32
+	}
+	return orElse(v, def)
 }
 
 // cost is what a message of n bytes counts for in Config.Rate.
@@ -104,6 +129,8 @@ type Server struct {
 	stopping bool
 	sockets  map[*socket]struct{}
 	rooms    map[string]*room
+
+	addresses addresses
 }
 
 // New makes a server without rooms; they come and go with their peers. It
@@ -188,9 +215,17 @@ func (s *Server) serveHealth(w http.ResponseWriter) {
 
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	so := newSocket(s, roomOfPath(r.URL))
-	if refusal := s.admit(so); refusal != "" {
+	so.token = TokenOf(r)
+	var refused string
+	if so.address, refused = s.addresses.enter(addressOf(r.RemoteAddr), s.cfg, time.Now()); refused != "" {
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, refusal, http.StatusServiceUnavailable)
+		http.Error(w, refused, http.StatusTooManyRequests)
+		return
+	}
+	defer s.addresses.leave(so.address)
+	if refused = s.admit(so); refused != "" {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, refused, http.StatusServiceUnavailable)
 		return
 	}
 	defer s.dismiss(so)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/roomtape/roomtape/signaling/message"
+	"github.com/roomtape/roomtape/signaling/token"
 )
 
 // socket is one WebSocket. Three goroutines serve it: the handler's own reads,
@@ -23,19 +24,24 @@ import (
 type socket struct {
 	server   *Server
 	pathRoom string
+	token    string
 	log      *slog.Logger
 	out      *outbox
 	limit    *rate.Limiter
 	warn     rate.Sometimes // how often a peer hears that it is too fast
 	joined   chan struct{}  // closed by the reader when the join is accepted
+	expiry   *time.Timer    // of the token; nil when it does not expire
+	address  *address
+	retries  bool // it has tried to join before
 
 	// ctx ends when the connection is to be cut without ceremony.
 	ctx context.Context
 	cut context.CancelFunc
 
 	// Guarded by the server's lock. id is set with the first room and stays.
-	room *room
-	id   string
+	room   *room
+	id     string
+	claims token.Claims // what the join was accepted with; changed by the reader only
 }
 
 func newSocket(s *Server, pathRoom string) *socket {
@@ -73,7 +79,10 @@ func (so *socket) run(conn *websocket.Conn, raw net.Conn) {
 	wg.Go(func() { so.write(conn) })
 	wg.Go(func() { so.watch(reading, conn) })
 	err := so.read(conn)
-	so.server.leave(so)
+	so.server.leave(so, "")
+	if so.expiry != nil {
+		so.expiry.Stop()
+	}
 	so.log.Info("peer left", "peer", so.id, "reason", err)
 	done()
 	so.out.end(websocket.StatusNormalClosure, "")
@@ -102,7 +111,10 @@ func (so *socket) read(conn *websocket.Conn) error {
 		case err != nil:
 			return err
 		}
-		if err := so.throttle(cost(len(b))); err != nil {
+		if err := so.throttle(so.limit, cost(len(b))); err != nil {
+			return err
+		}
+		if err := so.throttle(so.address.messages, cost(len(b))); err != nil {
 			return err
 		}
 		if refused == nil {
@@ -110,6 +122,10 @@ func (so *socket) read(conn *websocket.Conn) error {
 		}
 		if refused != nil {
 			so.log.Info("message refused", "peer", so.id, "code", refused.code, "reason", refused.text)
+			if refused.status != 0 {
+				so.refuse(refused.code, refused.text, refused.status)
+				return errors.New(refused.text)
+			}
 			so.send(encode(refused.message()))
 		}
 	}
@@ -134,17 +150,18 @@ func (so *socket) readMessage(conn *websocket.Conn) ([]byte, error) {
 	return b, nil
 }
 
-// throttle waits until the peer may send n more.
-func (so *socket) throttle(n int) error {
-	if so.limit.AllowN(time.Now(), n) {
+// throttle waits until the peer may send n more, by its own limit or that of its
+// address.
+func (so *socket) throttle(limit *rate.Limiter, n int) error {
+	if limit.AllowN(time.Now(), n) {
 		return nil
 	}
 	so.warn.Do(func() {
 		so.log.Info("peer sends too fast", "peer", so.id)
 		so.send(encode(message.Message{Type: message.Error, Code: message.CodeRateLimited,
-			Text: fmt.Sprintf("more than %g messages a second; yours are read more slowly now", so.server.cfg.Rate)}))
+			Text: fmt.Sprintf("more than %g messages a second; yours are read more slowly now", float64(limit.Limit()))}))
 	})
-	if err := so.limit.WaitN(so.ctx, n); err != nil {
+	if err := limit.WaitN(so.ctx, n); err != nil {
 		return fmt.Errorf("slowing a peer down: %w", err)
 	}
 	return nil
@@ -161,12 +178,22 @@ func (so *socket) handle(b []byte) *refusal {
 		if e.RoomID != nil {
 			roomID = *e.RoomID
 		}
-		if refused := so.server.join(so, e.PeerID, roomID); refused != nil {
+		// The first attempt has been counted with the socket.
+		if so.retries {
+			if err := so.address.joins.Wait(so.ctx); err != nil {
+				return nil // the socket is being cut
+			}
+		}
+		so.retries = true
+		if refused := so.server.join(so, e, roomID); refused != nil {
 			return refused
 		}
 		so.log = so.log.With("room", roomID)
 		so.log.Info("peer joined", "peer", e.PeerID)
 		close(so.joined)
+		if at := so.claims.Expires; !at.IsZero() {
+			so.expiry = time.AfterFunc(time.Until(at), func() { so.server.expire(so) })
+		}
 	case message.Offer, message.Answer, message.ICECandidate:
 		return so.server.relay(so, e)
 	}
