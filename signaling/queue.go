@@ -6,18 +6,24 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Limits of a Queue.
 const (
-	// QueueLimit is how many packets and reports a Queue holds before it drops
+	// QueueLimit is how many packets, reports and messages a Queue holds before it drops
 	// what arrives: more than 20 publishers of 2.5 Mbit/s send while a disk
 	// stalls for 8 s. Full, it holds some 100 MB.
 	QueueLimit = 65536
 	// queueHardLimit is how many events of any kind a Queue holds. Joins and
 	// tracks are never dropped below it, and the room is lost at it.
 	queueHardLimit = QueueLimit + 8192
+	// MessageLimit is how many bytes of data channel messages wait in a Queue
+	// before PushMessage waits.
+	MessageLimit = 16 << 20
+	// messagePoll is how often it looks whether it still has to.
+	messagePoll = 10 * time.Millisecond
 	// queueKeep is the capacity that an empty queue keeps for the next batch.
 	queueKeep = 2048
 
@@ -46,6 +52,8 @@ const (
 type Queue struct {
 	coalesce time.Duration
 	wake     chan struct{} // holds a token when the consumer must look
+
+	messages atomic.Int64 // bytes of those that wait
 
 	mu      sync.Mutex
 	in      []Event
@@ -83,7 +91,7 @@ func NewQueue(coalesce time.Duration) *Queue {
 }
 
 // Push adds e, whose Time must be set, and takes over e.Packet. It never
-// blocks. It reports whether the event was kept: a packet or report is dropped
+// blocks. It reports whether the event was kept: a packet, report or message is dropped
 // when QueueLimit events wait, and anything after Close. When events that can't
 // be dropped pile up beyond all measure, the queue is closed with ErrLost.
 func (q *Queue) Push(e Event) bool {
@@ -104,6 +112,30 @@ func (q *Queue) Push(e Event) bool {
 	return kept
 }
 
+// PushMessage is Push for a MessageArrived. While MessageLimit bytes of messages
+// or too many events wait, it does, so that who sends much is slowed down to the
+// pace of the consumer and nothing is lost. It gives up when stop is closed.
+func (q *Queue) PushMessage(e Event, stop <-chan struct{}) bool {
+	for q.messages.Load() >= MessageLimit || q.long() {
+		t := time.NewTimer(messagePoll)
+		select {
+		case <-stop:
+			t.Stop()
+			return false
+		case <-t.C:
+		}
+	}
+	e.Time = time.Now()
+	return q.Push(e)
+}
+
+// long tells whether the queue has less room than packets may need.
+func (q *Queue) long() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.in) >= QueueLimit/2 && !q.closed
+}
+
 // put is called locked.
 func (q *Queue) put(e *Event) bool {
 	switch {
@@ -118,6 +150,9 @@ func (q *Queue) put(e *Event) bool {
 		return false
 	}
 	q.in = append(q.in, *e)
+	if e.Message != nil {
+		q.messages.Add(int64(e.Message.Size()))
+	}
 	return true
 }
 
@@ -130,10 +165,10 @@ func (q *Queue) signal() {
 
 // frequent tells the kinds that may be dropped and that wait for company.
 func (e *Event) frequent() bool {
-	return e.Kind == PacketArrived || e.Kind == Reported
+	return e.Kind == PacketArrived || e.Kind == Reported || e.Kind == MessageArrived
 }
 
-// Dropped counts the packets and reports that Push has dropped because the
+// Dropped counts the packets, reports and messages that Push has dropped because the
 // queue was full.
 func (q *Queue) Dropped() uint64 {
 	q.mu.Lock()
@@ -200,6 +235,9 @@ func (q *Queue) pop() Event {
 	e := q.out[q.next]
 	q.out[q.next] = Event{}
 	q.next++
+	if e.Message != nil {
+		q.messages.Add(-int64(e.Message.Size()))
+	}
 	if t := q.clamp(e.Time); t != e.Time {
 		e.Time = t
 		if e.Packet != nil {

@@ -71,6 +71,9 @@ const (
 	PacketArrived
 	// Reported: Track's sender has sent Report.
 	Reported
+	// MessageArrived: Participant has sent Message over a data channel. The
+	// messages of one channel come in the order in which they were sent.
+	MessageArrived
 )
 
 // Event is one thing that happened in a room. It is a value without
@@ -81,7 +84,7 @@ type Event struct {
 	// For a packet it equals Packet.Arrival.
 	Time time.Time
 	// Participant is the id that the participant chose: untrusted. Set in
-	// Joined and Left.
+	// Joined, Left and MessageArrived.
 	Participant string
 	// Track is set in TrackStarted, TrackEnded, PacketArrived and Reported.
 	Track *Track
@@ -91,7 +94,31 @@ type Event struct {
 	Packet *media.Packet
 	// Report is set in Reported.
 	Report SenderReport
+	// Message is set in MessageArrived. The receiver of the event owns it.
+	Message *Message
 }
+
+// Message is what a participant has sent over a data channel (RFC 8831). All of
+// it is untrusted.
+type Message struct {
+	// Label is the data channel's.
+	Label string
+	// Text tells a string, which should be UTF-8, from binary data.
+	Text bool
+	Data []byte
+	// To is the id by which the sender knows us; "" in a dump.
+	To string
+	// Reply sends a text back over the same channel. It does not block, may be
+	// called by any goroutine, and promises nothing. It is nil when nobody is
+	// there to hear it, as in a dump.
+	Reply func(text []byte)
+}
+
+// Size is about how many bytes the message keeps in memory.
+func (m *Message) Size() int { return len(m.Data) + len(m.Label) + messageOverhead }
+
+// messageOverhead is about what a message takes besides its words.
+const messageOverhead = 256
 
 // SenderReport is what a sender says about its clocks (RFC 3550 §6.4.1): that
 // RTP timestamp RTP was the instant NTP on its wall clock.

@@ -56,8 +56,8 @@ type (
 const (
 	// durationSize is the size of the Duration element: id, size, float64.
 	durationSize = 2 + 1 + 8
-	// seekHeadSize is the size of a SeekHead with its three entries.
-	seekHeadSize = 4 + 1 + 3*seekSize
+	// seekHeadSize is the size of a SeekHead with its four entries.
+	seekHeadSize = 4 + 1 + 4*seekSize
 	seekSize     = 2 + 1 + (2 + 1 + 4) + (2 + 1 + 8)
 	// tracksReserve is the room for tracks that are added after the header was
 	// written: some ten of them, or fewer with decoder configurations.
@@ -146,9 +146,9 @@ func (h *header) appendTracks(b, tracks []byte) []byte {
 
 // finish fills in what is known when the file is complete, and returns the
 // bytes to be written at h.segmentSize: all of it in one write, so that a crash
-// leaves either a growing file or a finished one. cues and end are offsets in
-// the file; cues is 0 when there are none.
-func (h *header) finish(cues, end int64, durationMS int64) ([]byte, error) {
+// leaves either a growing file or a finished one. cues, chapters and end are
+// offsets in the file; those of what is not there are 0.
+func (h *header) finish(cues, chapters, end int64, durationMS int64) ([]byte, error) {
 	binary.BigEndian.PutUint64(h.head[h.segmentSize:], 1<<56|uint64(end-int64(h.segment)))
 
 	at := func(id uint32, offset int64) seek {
@@ -157,6 +157,9 @@ func (h *header) finish(cues, end int64, durationMS int64) ([]byte, error) {
 	seeks := []seek{at(idInfo, int64(h.info)), at(idTracks, int64(h.tracks()))}
 	if cues != 0 {
 		seeks = append(seeks, at(idCues, cues))
+	}
+	if chapters != 0 {
+		seeks = append(seeks, at(idChapters, chapters))
 	}
 	sh, err := marshal(&struct {
 		SeekHead struct {

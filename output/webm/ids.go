@@ -56,6 +56,12 @@ const (
 	idDiscardPadding = 0x75A2
 	idEncryptedBlock = 0xAF
 
+	idEditionEntry     = 0x45B9
+	idChapterAtom      = 0xB6
+	idChapterTimeStart = 0x91
+	idChapterDisplay   = 0x80
+	idChapString       = 0x85
+
 	idCuePoint           = 0xBB
 	idCueTime            = 0xB3
 	idCueTrackPositions  = 0xB7

@@ -32,8 +32,17 @@ type Report struct {
 	Cues     int `json:"cues"`
 	// Tracks are in the order of the file.
 	Tracks []TrackReport `json:"tracks"`
+	// Chapters are the moments that the file names, of a flat list, at most
+	// MaxChapters.
+	Chapters []Chapter `json:"chapters,omitempty"`
 	// Faults is what is wrong, in the order it was found.
 	Faults []Fault `json:"faults"`
+}
+
+// Chapter is a moment of the file that has a name, which is the maker's words.
+type Chapter struct {
+	AtMS int64  `json:"at_ms"`
+	Name string `json:"name"`
 }
 
 // TrackReport is what is in one track. Times are those of the blocks, from the
@@ -116,6 +125,7 @@ func Survey(r io.Reader, size int64, f func(Block, Track)) (Report, error) {
 		Clusters:   x.seen.clusters,
 		Cues:       x.seen.cueCount,
 		Tracks:     addTracks(tracks, place, x.Tracks()),
+		Chapters:   x.seen.chapters,
 		Faults:     x.faults,
 	}
 	if rep.DurationMS == 0 {
@@ -203,6 +213,8 @@ type structure struct {
 	durationMS                   int64
 	open                         bool // a segment is of unknown size
 	unseekable                   bool // a segment has no good index
+
+	chapters []Chapter
 
 	segment  int64 // offset of the current segment's data
 	places   []pointer

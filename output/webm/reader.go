@@ -222,7 +222,13 @@ func (r *Reader) segmentElement(e element) {
 		r.seekHead(e)
 	case idCues:
 		r.cues(e)
-	case idVoid, idCRC32, idTags, idChapters, idAttachments:
+	case idChapters:
+		if r.seen != nil && e.end != unknownEnd {
+			r.chapters(e)
+		} else {
+			r.skip(e)
+		}
+	case idVoid, idCRC32, idTags, idAttachments:
 		r.skip(e)
 	case idEBML, idSegment:
 		if r.segmentEnd != unknownEnd {

@@ -7,7 +7,7 @@ import "fmt"
 const resyncLook = 24
 
 // resync goes on after damage that was noticed at offset: at the next cluster,
-// index or document.
+// index, chapters or document.
 func (r *Reader) resync(offset int64) {
 	r.inCluster = false
 	r.src.teeing = false
@@ -66,8 +66,8 @@ func (r *Reader) resumed(offset int64) {
 // restarts tells whether b begins with an element that reading can go on at,
 // whose first child is one that may stand there.
 func restarts(b []byte) bool {
-	// Every such id begins with a byte from 0x1A to 0x1F.
-	if len(b) < 4 || b[0] < 0x1A || b[0] > 0x1F {
+	// Every such id begins with a byte from 0x1A to 0x1F, or is Chapters'.
+	if len(b) < 4 || (b[0] < 0x1A || b[0] > 0x1F) && b[0] != idChapters>>24 {
 		return false
 	}
 	e, state := parseHead(b, 0)
@@ -86,6 +86,8 @@ func restarts(b []byte) bool {
 		}
 	case idCues:
 		return child.id == idCuePoint || child.id == idCRC32 || child.id == idVoid
+	case idChapters:
+		return child.id == idEditionEntry || child.id == idCRC32 || child.id == idVoid
 	case idEBML:
 		return child.id>>8 == 0x42 || child.id == idCRC32 || child.id == idVoid
 	}

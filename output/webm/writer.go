@@ -99,6 +99,7 @@ type Writer struct {
 	stale   bool
 	cluster cluster
 	cues    cueList
+	marks   []chapter
 
 	pos    int64 // bytes written whole
 	err    error
@@ -291,7 +292,17 @@ func (w *Writer) Close() error {
 // complete makes the file seekable: the index first, then the header's places
 // in one write.
 func (w *Writer) complete() {
-	var cues int64
+	var cues, chapters int64
+	if b, err := marshalChapters(w.cfg.UID, w.marks); err != nil {
+		_ = w.fail(err)
+	} else if b != nil {
+		at := w.pos
+		if err := w.writeAt(b, at, "the chapters"); err != nil {
+			w.truncate() // it plays without
+		} else {
+			chapters, w.pos = at, at+int64(len(b))
+		}
+	}
 	end := w.pos
 	if b := w.cues.marshal(int64(w.header.segment), nil); b != nil {
 		if err := w.writeAt(b, w.pos, "the index"); err != nil {
@@ -300,7 +311,7 @@ func (w *Writer) complete() {
 			cues, end = w.pos, w.pos+int64(len(b))
 		}
 	}
-	b, err := w.header.finish(cues, end, w.duration())
+	b, err := w.header.finish(cues, chapters, end, w.duration())
 	if err != nil {
 		_ = w.fail(err)
 		return

@@ -74,6 +74,12 @@ type ownEvent struct {
 	Event       string `json:"event"`
 	Participant text   `json:"participant,omitempty"`
 
+	// Of a message, which is the block's payload; More tells that the next one
+	// of this kind goes on with it.
+	Label text `json:"label,omitempty"`
+	Text  bool `json:"text,omitempty"`
+	More  bool `json:"more,omitempty"`
+
 	Track       uint32           `json:"track,omitempty"`
 	Stream      text             `json:"stream,omitempty"`
 	ID          text             `json:"id,omitempty"`
@@ -182,6 +188,7 @@ type ownPlayer struct {
 	session SessionInfo
 	tracks  map[uint32]*ownTrack
 	last    time.Time
+	said    []byte // of a message that goes on
 
 	facts   File
 	start   time.Time
@@ -237,6 +244,9 @@ func (p *ownPlayer) event(ctx context.Context) (signaling.Event, error) {
 			return signaling.Event{}, err
 		}
 		e, ok := p.read(&d)
+		if !ok && len(p.said) > 0 {
+			continue // a part of a message
+		}
 		if !ok {
 			p.ignored.add("records that say nothing")
 			continue
@@ -258,7 +268,7 @@ func (p *ownPlayer) event(ctx context.Context) (signaling.Event, error) {
 // read gives the event of a record; it has no time yet.
 func (p *ownPlayer) read(d *datagram) (e signaling.Event, ok bool) {
 	if d.from.Port() == portEvent {
-		return p.note(p.src.comment)
+		return p.note(p.src.comment, d.data)
 	}
 	t := p.tracks[trackNumber(d.from.Addr())]
 	if t == nil {
@@ -319,7 +329,7 @@ func trackNumber(a netip.Addr) uint32 {
 	return uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-func (p *ownPlayer) note(comment []byte) (e signaling.Event, ok bool) {
+func (p *ownPlayer) note(comment, data []byte) (e signaling.Event, ok bool) {
 	var own ownEvent
 	if err := json.Unmarshal(comment, &own); err != nil {
 		return e, false
@@ -329,6 +339,8 @@ func (p *ownPlayer) note(comment []byte) (e signaling.Event, ok bool) {
 		e.Kind, e.Participant = signaling.Joined, string(own.Participant)
 	case eventLeft:
 		e.Kind, e.Participant = signaling.Left, string(own.Participant)
+	case eventMessage:
+		return p.message(&own, data)
 	case eventTrack:
 		if own.Track == 0 || p.tracks[own.Track] != nil || len(p.tracks) >= maxLiveTracks {
 			return e, false

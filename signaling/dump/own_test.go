@@ -35,11 +35,17 @@ func events(t *rapid.T) []signaling.Event {
 	}
 	word := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 20), func(b []byte) string { return string(b) }))
 	for range rapid.IntRange(0, 60).Draw(t, "events") {
-		switch kind := signaling.EventKind(rapid.IntRange(0, int(signaling.Reported)).Draw(t, "kind")); {
+		switch kind := signaling.EventKind(rapid.IntRange(0, int(signaling.MessageArrived)).Draw(t, "kind")); {
 		case kind == signaling.Tick:
 			emit(signaling.Event{})
 		case kind == signaling.Joined, kind == signaling.Left:
 			emit(signaling.Event{Kind: kind, Participant: word.Draw(t, "participant")})
+		case kind == signaling.MessageArrived:
+			// More than a block holds, now and then.
+			data := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "data"), rapid.SampledFrom([]int{1, 1, 1, 3000, 12_000}).Draw(t, "times"))
+			emit(signaling.Event{Kind: kind, Participant: word.Draw(t, "participant"), Message: &signaling.Message{
+				Label: word.Draw(t, "label"), Text: rapid.Bool().Draw(t, "text"), Data: data,
+			}})
 		case kind == signaling.TrackStarted, len(live) == 0:
 			x := &signaling.Track{
 				Participant: word.Draw(t, "participant"), Stream: word.Draw(t, "stream"), ID: word.Draw(t, "id"),
@@ -110,6 +116,8 @@ type said struct {
 	Packet      []byte
 	Capture     []byte
 	Recovered   bool
+	Label, Data string
+	Text        bool
 }
 
 func say(list []signaling.Event) []said {
@@ -123,6 +131,9 @@ func say(list []signaling.Event) []said {
 			}
 			s.Track, s.Number = *e.Track, numbers[e.Track]
 			s.Track.Feedback = nil
+		}
+		if m := e.Message; m != nil {
+			s.Label, s.Data, s.Text = m.Label, string(m.Data), m.Text
 		}
 		if p := e.Packet; p != nil {
 			s.Packet, s.Recovered, s.Capture = p.Append(nil), p.Recovered, p.Extension(3)

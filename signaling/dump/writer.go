@@ -107,6 +107,8 @@ func (d *Writer) event(e *signaling.Event) error {
 		return d.note(e.Time, 0, ownEvent{Event: eventJoined, Participant: text(e.Participant)})
 	case signaling.Left:
 		return d.note(e.Time, 0, ownEvent{Event: eventLeft, Participant: text(e.Participant)})
+	case signaling.MessageArrived:
+		return d.message(e.Time, e.Participant, e.Message)
 	case signaling.TrackStarted:
 		if d.count >= maxTrackNumber {
 			return errors.New("more tracks than a dump holds")
@@ -143,6 +145,11 @@ func (d *Writer) event(e *signaling.Event) error {
 
 // note writes an event that has no packet.
 func (d *Writer) note(at time.Time, track uint32, e ownEvent) error {
+	return d.block(at, track, e, nil)
+}
+
+// block writes an event with what is no packet.
+func (d *Writer) block(at time.Time, track uint32, e ownEvent, payload []byte) error {
 	comment, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -150,7 +157,7 @@ func (d *Writer) note(at time.Time, track uint32, e ownEvent) error {
 	if len(comment) > maxComment {
 		return errComment
 	}
-	return d.datagram(at, track, portEvent, portEvent, nil, comment)
+	return d.datagram(at, track, portEvent, portEvent, payload, comment)
 }
 
 // Flush writes what has gathered.

@@ -30,6 +30,16 @@ func (r *Room) newConnection(participant string, number int) (*connection, error
 			r.queue.Push(e)
 		},
 		Behind: r.queue.Behind,
+		OnMessage: func(m peer.Message, stop <-chan struct{}) {
+			if !r.messages {
+				return
+			}
+			self := r.self.Load()
+			r.queue.PushMessage(signaling.Event{
+				Kind: signaling.MessageArrived, Participant: participant,
+				Message: &signaling.Message{Label: m.Label, Text: m.Text, Data: m.Data, To: *self, Reply: m.Reply},
+			}, stop)
+		},
 		OnCandidate: func(m message.Candidate) {
 			r.inbox.put(func(time.Time) { r.roster.gathered(number, m) })
 		},

@@ -36,6 +36,9 @@ type Config struct {
 	// Announce tells each participant over the data channel that they are being
 	// recorded, and when that ends.
 	Announce bool
+	// Messages gives a MessageArrived for each message on a data channel; without
+	// it they are thrown away.
+	Messages bool
 	// HTTPClient and Header are for the WebSocket handshake; nil: the defaults.
 	HTTPClient *http.Client
 	Header     http.Header
@@ -59,11 +62,14 @@ var ErrPeerID = errors.New("not usable as a peer id")
 type Room struct {
 	dialer   dialer
 	announce bool
+	messages bool
 	log      *slog.Logger
 	factory  *peer.Factory
 	queue    *signaling.Queue
 	inbox    inbox
 	roster   *roster // belongs to the loop
+	self     atomic.Pointer[string]
+	state    atomic.Pointer[string] // of the recording, as the room is told
 
 	ctx    context.Context // done when the room is being closed
 	cancel context.CancelFunc
@@ -111,10 +117,14 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 	r := &Room{
 		dialer:   dialer{client: cfg.HTTPClient, header: cfg.Header, url: dialURL, shown: redact(dialURL), room: room},
 		announce: cfg.Announce,
+		messages: cfg.Messages,
 		log:      cfg.Logger,
 		queue:    signaling.NewQueue(0),
 		inbox:    inbox{wake: make(chan struct{}, 1)},
 	}
+	r.self.Store(&cfg.PeerID)
+	started := Started
+	r.state.Store(&started)
 	told := cfg.Peer.OnAddresses
 	cfg.Peer.OnAddresses = func(now []netip.Addr) {
 		r.inbox.put(func(t time.Time) { r.moved(now, t) })
@@ -181,7 +191,7 @@ func (r *Room) leave() {
 		c := l.conn.(*connection)
 		r.others.Go(func() {
 			if r.announce && l.state == connected {
-				c.tell("stopped", r.roster.self)
+				c.tell(Stopped, r.roster.self)
 				time.Sleep(farewellTime)
 			}
 			c.hangUp()
@@ -245,6 +255,8 @@ func (r *Room) arrive(w *welcome, now time.Time) {
 		r.roster.joined(w.peers, now)
 	} else {
 		r.roster.rejoined(w.peers, now)
+		self := r.roster.self
+		r.self.Store(&self)
 		r.tellAgain()
 	}
 	for _, m := range w.early {
@@ -337,7 +349,7 @@ func (r *Room) answer(c conn, number int, offer message.Description) {
 // data channel is there from the first description on.
 func (r *Room) tellStarted(c *connection, self string) {
 	if r.announce {
-		c.started.Do(func() { c.tell("started", self) })
+		c.started.Do(func() { c.tell(*r.state.Load(), self) })
 	}
 }
 
@@ -350,9 +362,32 @@ func (r *Room) tellAgain() {
 	self := r.roster.self
 	for _, l := range r.roster.links {
 		if c := l.conn.(*connection); l.worked {
-			r.others.Go(func() { c.tell("started", self) })
+			r.others.Go(func() { c.tell(*r.state.Load(), self) })
 		}
 	}
+}
+
+// The states of a recording that a room is told by itself: when we come, and when
+// we leave.
+const (
+	Started = "started"
+	Stopped = "stopped"
+)
+
+// Announce tells all participants, and those who come later, that the state of
+// the recording is another one, such as "paused". It does nothing without
+// Config.Announce. It may be called by any goroutine and does not block.
+func (r *Room) Announce(state string) {
+	if !r.announce {
+		return
+	}
+	r.state.Store(&state)
+	r.inbox.put(func(time.Time) {
+		for _, number := range slices.Sorted(maps.Keys(r.roster.links)) {
+			l := r.roster.links[number]
+			l.conn.(*connection).tell(state, r.roster.self)
+		}
+	})
 }
 
 // accept implements world.

@@ -41,10 +41,10 @@ func (w *witness) options() peer.Options {
 			defer w.mu.Unlock()
 			w.states = append(w.states, s)
 		},
-		OnMessage: func(label string, text []byte) {
+		OnMessage: func(m peer.Message, _ <-chan struct{}) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.messages = append(w.messages, label+": "+string(text))
+			w.messages = append(w.messages, m.Label+": "+string(m.Data))
 		},
 	}
 }

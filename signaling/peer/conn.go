@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,8 +62,12 @@ type Conn struct {
 	lastRR   time.Time
 	lastREMB time.Time
 
-	channels map[string]*channel // ours, or theirs where we have none
-	opened   int                 // data channels, theirs included
+	channels []*channel // live, in the order of their making
+	opened   int        // data channels by the peer so far
+	reopened int        // how often ours was opened again
+	refused  bool       // a data channel was one too many
+	pace     pace
+	stop     chan struct{} // closed by Close
 }
 
 func newConn(f *Factory, o Options) *Conn {
@@ -72,7 +75,7 @@ func newConn(f *Factory, o Options) *Conn {
 	return &Conn{
 		factory: f, opts: o,
 		sources:  map[uint32]*source{},
-		channels: map[string]*channel{},
+		stop:     make(chan struct{}),
 		feedback: twcc.NewRecorder(reporter),
 		epoch:    now, lastRR: now, lastREMB: now,
 	}
@@ -396,6 +399,7 @@ func (c *Conn) Close() error {
 			c.end(c.tracks[0], now)
 		}
 		c.closed = true
+		close(c.stop)
 		c.enter(Closed)
 		for _, s := range c.sources {
 			s.forget()
@@ -445,4 +449,4 @@ func (c *Conn) emit(e signaling.Event) {
 
 var errSources = fmt.Errorf("%w: more than %d sources", ErrLimit, MaxSources)
 
-var errChannels = errors.New("peer: too many data channels")
+var errChannels = fmt.Errorf("%w: more than %d data channels", ErrLimit, MaxOpened)

@@ -48,12 +48,29 @@ const (
 	// MaxEarlyPackets is how many packets of a source are kept until a
 	// description says what they are.
 	MaxEarlyPackets = 256
-	// MaxChannels is how many data channels a connection may have.
+	// MaxChannels is how many data channels a connection may have at a time,
+	// ours included. One that the peer opens beyond is closed.
 	MaxChannels = 16
+	// MaxOpened is how many data channels the peer may open in a connection's
+	// life; with more, it fails.
+	MaxOpened = 4096
+	// MaxReopened is how often our data channel is opened again when the peer
+	// has closed it.
+	MaxReopened = 16
 	// MaxMessage is the largest data channel message in bytes that is taken.
 	MaxMessage = 256 << 10
 	// maxUnsent is how many messages wait for their data channel to open.
 	maxUnsent = 16
+	// MessageRate and MessageBytes are how many messages and bytes a second of a
+	// connection are taken in the long run, and MessageBurst and BytesBurst at
+	// once. Who sends more is slowed down, and nothing is lost.
+	MessageRate  = 500
+	MessageBytes = 512 << 10
+	MessageBurst = 2000
+	BytesBurst   = 4 << 20
+	// maxBuffered is how many bytes of ours may wait for a peer that does not
+	// read.
+	maxBuffered = 1 << 20
 	// maxNacks is how many sequence numbers of a track wait to be asked for.
 	maxNacks = 1024
 	// replayWindow is how many packets late a packet may come and still be
@@ -75,6 +92,9 @@ const (
 	// track's first packet comes.
 	keyframeRetry = 500 * time.Millisecond
 	keyframeTries = 10
+	// reopenAfter is when a data channel that the peer has closed is opened
+	// again.
+	reopenAfter = time.Second
 	// handshakeRetry is when a part of the DTLS handshake is sent again for the
 	// first time; then the wait doubles. With pion's second, a bad network keeps
 	// a connection from being made; browsers wait for less.
@@ -169,9 +189,21 @@ type Options struct {
 	// worked, but can't by the address that it went by, or may do so again by
 	// another: ICE must be restarted. It must not block. May be nil.
 	OnStranded func()
-	// OnMessage gets the text messages of the peer's data channels, and may
-	// block, which slows the peer down. It must not keep text. May be nil.
-	OnMessage func(label string, text []byte)
+	// OnMessage gets the messages of the peer's data channels, those of one
+	// channel in their order, and owns them. It may block, which slows the peer
+	// down, but not once stop is closed. May be nil.
+	OnMessage func(m Message, stop <-chan struct{})
+}
+
+// Message is what came over a data channel.
+type Message struct {
+	Label string
+	// Text tells a string from binary data.
+	Text bool
+	Data []byte
+	// Reply sends a text back by the same channel. It does not block; what the
+	// channel does not take is lost.
+	Reply func(text []byte)
 }
 
 // State is how a connection is.
