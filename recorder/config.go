@@ -95,6 +95,17 @@ type Config struct {
 	// arrives is kept, and the error that has ended that.
 	Dump func() (path string, err error)
 
+	// Messages, when not nil, is where what participants say over data channels
+	// is kept, in a file named MessagesName ("": the constant) with MessagesExt.
+	Messages     output.Store
+	MessagesName string
+	// AllowControl lets participants pause, resume, mark and stop the recording
+	// by messages.
+	AllowControl bool
+	// OnState, when not nil, is told on the goroutine of Run when they have:
+	// StatePaused or StateStarted.
+	OnState func(state string)
+
 	// NoManifest leaves the manifest to Session.Manifest: the Store's folder is
 	// not the session's own.
 	NoManifest bool

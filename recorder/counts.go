@@ -19,11 +19,12 @@ const (
 	reasonIncomplete                // of a frame that lacks others
 	reasonUndecodable               // of a frame whose reference is missing
 	reasonStorage                   // could not be stored
+	reasonPaused                    // of a time in which the recording is paused
 	reasons
 )
 
 var reasonNames = [reasons]string{
-	"payload_type", "auxiliary", "overflow", "stray", "padding", "malformed", "oversize", "incomplete", "undecodable", "storage",
+	"payload_type", "auxiliary", "overflow", "stray", "padding", "malformed", "oversize", "incomplete", "undecodable", "storage", "paused",
 }
 
 // counts is what became of packets and frames.

@@ -154,7 +154,7 @@ func (t *track) askKeyframe(now time.Time) time.Time {
 	case keyframeOpened:
 		needed = t.hopeless(doubt, now) || reached(patience, now)
 	default:
-		needed = t.dep == nil || t.dep.NeedsKeyframe() || t.unkeyed || reached(t.cutAsk(), now) || t.hopeless(doubt, now)
+		needed = t.dep == nil || t.dep.NeedsKeyframe() || t.unkeyed || t.awaitsReturn() || reached(t.cutAsk(), now) || t.hopeless(doubt, now)
 	}
 	t.keys.update(needed, now)
 	due := t.keys.next

@@ -28,6 +28,33 @@ const (
 	// put its tracks in order.
 	MaxHeldFrames = 2048
 	MaxHeldBytes  = 16 << 20
+
+	// MaxMessage is the largest message, in bytes, that is recorded, and
+	// MaxLabel how much of its channel's label is.
+	MaxMessage = 256 << 10
+	MaxLabel   = 256
+	// MaxMessageBytes is how many bytes of messages of one participant a session
+	// records, and MaxSessionMessageBytes how long their file gets.
+	MaxMessageBytes        = 256 << 20
+	MaxSessionMessageBytes = 2 << 30
+	// messageChunk is how much of the file is written at once, in bytes.
+	messageChunk = 64 << 10
+
+	// MaxMarks and MaxPauses are how many of each participants can set, and
+	// MaxMarkName is the longest name of a mark, in bytes.
+	MaxMarks    = 1000
+	MaxPauses   = 1000
+	MaxMarkName = 200
+	// maxRequest is the longest message, in bytes, that is looked at for a
+	// request, and maxAction how much of an action is said back.
+	maxRequest = 4096
+	maxAction  = 32
+	// requestRate is how many requests a second a participant may make in the
+	// long run, and requestBurst how many at once.
+	requestRate  = 5
+	requestBurst = 20
+	// maxRefusals is how many refusals of a participant's requests are logged.
+	maxRefusals = 5
 )
 
 // The periods and waits that a session lives by, all in event time.

@@ -31,6 +31,13 @@ type Manifest struct {
 	// Unrecorded lists the tracks that sent packets but have no place in a
 	// file, so that every packet is accounted for, up to MaxUnrecorded.
 	Unrecorded []UnrecordedEntry `json:"unrecorded,omitempty"`
+	// Messages is what became of data channel messages; nil: there were none.
+	Messages *MessagesEntry `json:"messages,omitempty"`
+	// Marks and Pauses are what participants have asked for, up to MaxMarks and
+	// MaxPauses, and StoppedBy is who has ended the session.
+	Marks     []MarkEntry  `json:"marks,omitempty"`
+	Pauses    []PauseEntry `json:"pauses,omitempty"`
+	StoppedBy string       `json:"stopped_by,omitempty"`
 	// Dump is the file that keeps what arrived, beside the recordings, and
 	// DumpError why it ends before they do.
 	Dump      string `json:"dump,omitempty"`
@@ -103,10 +110,12 @@ type FrameCounts struct {
 	Key     int64 `json:"key"`
 }
 
-// The reasons of a Gap.
+// The reasons of a Gap: packets were lost, the sender sent nothing, or the
+// recording was paused, which a picture comes back from with its next keyframe.
 const (
-	GapLoss  = "loss"
-	GapPause = "pause"
+	GapLoss   = "loss"
+	GapPause  = "pause"
+	GapPaused = "paused"
 )
 
 // Gap is a stretch of a track without frames. Packets and Frames are how many

@@ -29,6 +29,9 @@ type participant struct {
 	bytes int64
 	file  string
 	err   error
+	// said is how many bytes of messages are recorded.
+	said int64
+	asks askedBy
 }
 
 // stay is one time in the room.

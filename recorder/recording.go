@@ -374,7 +374,8 @@ func (r *recording) close(now time.Time) {
 func (r *recording) complete() error {
 	var err error
 	if r.muxer != nil {
-		if e := r.muxer.Close(); e != nil {
+		err = r.chapters()
+		if e := r.muxer.Close(); e != nil && err == nil {
 			err = r.storage("completing", e)
 		}
 	}

@@ -105,6 +105,8 @@ func (s *Session) outline() Manifest {
 			m.State, m.Reason = StateIncomplete, s.manifest.why.Error()
 		}
 	}
+	m.Messages = s.messages.entry()
+	s.controlEntries(&m)
 	if s.disk.low != "" {
 		m.Warnings = append(m.Warnings, s.disk.low)
 	}

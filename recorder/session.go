@@ -86,6 +86,8 @@ type Session struct {
 	manifest manifestState
 	status   statusState
 	disk     diskState
+	messages messageLog
+	control  controlState
 	// failures are the first errors: of storage, and of all else.
 	storage, internal error
 }
@@ -231,6 +233,8 @@ func (s *Session) handle(ev *signaling.Event) {
 			t.place.Report(ev.Report, s.elapsed())
 			t.service(s.now)
 		}
+	case signaling.MessageArrived:
+		s.hear(ev.Participant, ev.Message)
 	}
 }
 
@@ -249,6 +253,7 @@ func (s *Session) service() {
 	if !s.over {
 		s.over, s.why = s.policies()
 	}
+	s.serviceMessages()
 	s.serviceStatus()
 	s.serviceManifest()
 }
@@ -379,6 +384,7 @@ func (s *Session) finish(err error) error {
 	}
 	s.closeAll()
 	s.now = ended
+	s.closeMessages()
 	for _, p := range s.participants {
 		s.depart(p)
 	}

@@ -49,6 +49,7 @@ type track struct {
 	counted counts
 	// lost and dropped are those that frames have told of.
 	lost, dropped int64
+	away          withheld
 
 	// keyed is set while a keyframe with which a new file may begin is on its
 	// way to the recording, unkeyed when one must come before anything else.
@@ -69,6 +70,9 @@ type track struct {
 
 func (s *Session) newTrack(who *participant, in *signaling.Track, clock *timeline.Clock) *track {
 	t := &track{s: s, in: in, who: who, clock: clock}
+	if t.away.pauses = len(s.control.pauses); s.paused() {
+		t.away.pauses--
+	}
 	t.place = clock.NewTrack(in.Kind, clockRate(in.Kind))
 	t.nacks = in.Retransmits && in.Feedback != nil
 	wait := s.cfg.MaxWaitLoss
@@ -290,7 +294,7 @@ func (t *track) collect(now time.Time) {
 
 // deliver gives a frame to the recording that it belongs to.
 func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
-	if t.skips(f) {
+	if t.withholds(f, at) || t.skips(f) {
 		return
 	}
 	at = t.lane.order.Least(t.codec, at) // also across the seam of two files
@@ -359,6 +363,9 @@ func (t *track) end(now time.Time) {
 	t.due, t.askDue = time.Time{}, time.Time{}
 	if t.lane != nil {
 		t.lane.finish()
+		if t.away.any {
+			t.comeBack(max(t.latest.Sub(t.s.start), 0))
+		}
 		t.trailing()
 		t.settle()
 	} else if n := t.totals(); n.received > 0 {

@@ -146,6 +146,9 @@ func printReport(w io.Writer, r webm.Report, size int64) {
 		{"TRACK", false}, {"CODEC", false}, {"FORMAT", false}, {"FRAMES", true}, {"KEYFRAMES", true},
 		{"FIRST s", true}, {"LAST s", true}, {"MAX GAP s", true},
 	}, rows)
+	for _, c := range r.Chapters {
+		fmt.Fprintf(w, "  chapter at %s s: %s\n", secondsText(c.AtMS), printable(c.Name))
+	}
 	for _, f := range r.Faults {
 		fmt.Fprintf(w, "  fault at byte %d: %s\n", f.Offset, printable(f.What))
 	}

@@ -126,6 +126,12 @@ func (o *recordOptions) sessionInfo(start time.Time) dump.SessionInfo {
 			optionChunk: o.chunk.String(), optionMaxWaitLoss: o.maxWaitLoss.String(), optionOnChange: "same-file",
 		},
 	}
+	if o.messages {
+		i.Options[optionMessages] = "true"
+	}
+	if o.allowControl {
+		i.Options[optionAllowControl] = "true"
+	}
 	if o.newFileOnChange {
 		i.Options[optionOnChange] = "new-file"
 	}

@@ -83,6 +83,8 @@ func recordFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "ice-server", Usage: "`URL` of a STUN or TURN server, repeatable; stun:HOST, turn:USER:PASSWORD@HOST, turns:…"},
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
 		&cli.BoolFlag{Name: "dump-rtp", Usage: "also keep what arrives, as dump.pcapng beside the recordings, for replay and Wireshark"},
+		&cli.BoolFlag{Name: "messages", Value: true, Usage: "keep what participants say over data channels, as messages.jsonl beside the recordings"},
+		&cli.BoolFlag{Name: "allow-control", Usage: "let participants pause, resume, mark and stop the recording by messages"},
 		&cli.BoolFlag{Name: "announce", Value: true, Usage: "tell the room that it is being recorded"},
 		&cli.StringFlag{Name: "publish", Usage: "also show `SOURCE` in the room, as publish does: screen, pattern, …"},
 		&cli.StringFlag{Name: "exec-after", Usage: "shell `COMMAND` to run when a file is final, with $ROOMTAPE_FILE and $ROOMTAPE_MANIFEST"},
@@ -97,7 +99,7 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 		participants: c.String("participants"), chunk: c.Duration("chunk"), maxWaitLoss: c.Duration("max-wait-loss"),
 		peerID: c.String("peer-id"), joinTimeout: c.Duration("join-timeout"),
 		wait: c.Duration("wait"), untilEmpty: c.Duration("until-empty"), duration: c.Duration("duration"),
-		announce: c.Bool("announce"), dumpRTP: c.Bool("dump-rtp"), execAfter: c.String("exec-after"), json: c.Bool("json"),
+		announce: c.Bool("announce"), dumpRTP: c.Bool("dump-rtp"), messages: c.Bool("messages"), allowControl: c.Bool("allow-control"), execAfter: c.String("exec-after"), json: c.Bool("json"),
 	}
 	rawURL, err := oneArgument(c, "ROOM", "wss://rooms.example.org/standup")
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/output"
 	"github.com/roomtape/roomtape/recorder"
 	"github.com/roomtape/roomtape/signaling"
 	"github.com/roomtape/roomtape/signaling/peer"
@@ -38,6 +39,7 @@ type recordOptions struct {
 	joinTimeout, wait, untilEmpty, duration time.Duration
 	iceServers                              []peer.ICEServer
 	relayOnly, announce, dumpRTP            bool
+	messages, allowControl                  bool
 	execAfter                               string
 	onRelayFailure                          func(error)
 	json                                    bool
@@ -140,7 +142,12 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		finish = d.finish
 		source, dumped, start = d, d.state, info.Start
 	}
+	said := output.Store(nil)
+	if o.messages && o.out != stdoutName {
+		said = sink.store
+	}
 	session, err := recorder.NewSession(recorder.Config{
+		Messages: said, AllowControl: o.allowControl, OnState: announcer(room),
 		Room: o.room, URL: redacted(o.url), Recorder: programName(),
 		Store: store, NewMuxer: o.format.newMuxer, Ext: o.format.ext, Name: o.name,
 		Only: o.only, Participants: o.participants, Start: start, Dump: dumped,
@@ -163,6 +170,15 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 	finish()
 	hash(ctx, session, log)
 	return &recorded{dir: sink.dir, manifest: session.Manifest()}, err
+}
+
+// announcer gives what tells the room of the recording's state, or nil where that
+// can't be done.
+func announcer(room signaling.Room) func(state string) {
+	if r, ok := room.(interface{ Announce(state string) }); ok {
+		return r.Announce
+	}
+	return nil
 }
 
 // relayTrouble keeps why TURN servers could not be used, for when nothing came.
@@ -194,7 +210,7 @@ func join(ctx context.Context, o recordOptions, log *slog.Logger) (signaling.Roo
 	ctx, cancel := context.WithTimeout(ctx, o.joinTimeout)
 	defer cancel()
 	room, err := o.kind.dial(ctx, joinOptions{
-		url: o.url, room: o.room, peerID: o.peerID, announce: o.announce, untilEmpty: o.untilEmpty, log: log,
+		url: o.url, room: o.room, peerID: o.peerID, announce: o.announce, messages: !o.sendOnly, untilEmpty: o.untilEmpty, log: log,
 		peer: peer.Config{
 			Codecs: o.codecs, Only: o.only, ICEServers: o.iceServers, RelayOnly: o.relayOnly,
 			Publish: o.publish, SendOnly: o.sendOnly, Loopback: isLoopback(o.url), Logger: log,

@@ -29,6 +29,8 @@ const (
 	optionRotateSize   = "rotate-size"
 	optionOnly         = "only"
 	optionParticipants = "participants"
+	optionMessages     = "messages"
+	optionAllowControl = "allow-control"
 )
 
 // fileProgram is the program's name in files of dumps that do not say who
@@ -182,6 +184,12 @@ func (o *replayOptions) record(
 ) (*recorder.Session, error) {
 	cfg := o.config(info)
 	cfg.Store, cfg.Logger = place.store, log
+	if info.Options[optionMessages] == "true" {
+		cfg.Messages = place.store
+		if o.session == "" {
+			cfg.MessagesName = output.Escape(dumpName(o.dumps)) + "-" + recorder.MessagesName
+		}
+	}
 	cfg.OnStatus = statusShower(std, dumpName(o.dumps))
 	session, err := recorder.NewSession(cfg)
 	if err != nil {
@@ -216,6 +224,7 @@ func (o *replayOptions) config(info dump.SessionInfo) recorder.Config {
 	if d, err := time.ParseDuration(info.Options[optionMaxWaitLoss]); cfg.MaxWaitLoss == 0 && err == nil && d >= 0 {
 		cfg.MaxWaitLoss = orNone(d)
 	}
+	cfg.AllowControl = info.Options[optionAllowControl] == "true"
 	cfg.RotateEvery, cfg.RotateSize = o.rotation(info)
 	onChange := o.onChange
 	if onChange == "" {
