@@ -126,9 +126,12 @@ func (s *Switch) takes(sample *Sample, from Source) bool {
 		}
 		s.waiting = false
 	}
-	last := &s.last[sample.Kind]
-	if !sample.Captured.After(*last) {
-		sample.Captured = last.Add(Step)
+	last, step := &s.last[sample.Kind], Step
+	if sample.Kind == media.Audio {
+		step = time.Millisecond
+	}
+	if least := last.Add(step); sample.Captured.Before(least) {
+		sample.Captured = least
 	}
 	*last = sample.Captured
 	return true
