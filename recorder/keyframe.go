@@ -133,6 +133,11 @@ func (t *track) begins(p *media.Packet) bool {
 	return depacket.BeginsKeyframe(t.in.Codecs[p.PayloadType], p.Payload)
 }
 
+// canBegin tells whether the track can be recorded from a packet on.
+func (t *track) canBegin(p *media.Packet) bool {
+	return depacket.BeginsStream(t.in.Codecs[p.PayloadType], p.Payload, len(t.in.ParameterSets[p.PayloadType]) > 0)
+}
+
 // askKeyframe asks the sender for a keyframe when frames are being lost until
 // one comes, or will be (see hopeless), and when the next file is to begin. It
 // gives the time to ask next.

@@ -84,7 +84,7 @@ func (s *Session) newTrack(who *participant, in *signaling.Track, clock *timelin
 	}
 	cfg := jitter.Config{MaxWait: wait}
 	if in.Kind == media.Video {
-		cfg.Begins = t.begins
+		cfg.Begins = t.canBegin
 	}
 	t.buf = jitter.New(cfg)
 	return t

@@ -119,6 +119,39 @@ func TestRetransmittedPacketFillsItsPlace(t *testing.T) {
 	}
 }
 
+// TestParameterSetsThatComeLateOpenTheFile has the first packet lost, which has a
+// keyframe's parameter sets alone, and sent again after the picture.
+func TestParameterSetsThatComeLateOpenTheFile(t *testing.T) {
+	room := &script{}
+	f := &feedback{room: room, nacks: map[uint16]int{}}
+	in := videoTrack(f)
+	in.Retransmits = true
+	v := room.start(0, in)
+	v.pt = 97
+	sets, first := v.seq, v.rtp
+	v.seq++
+	v.packet(ms(10), true, h264Key[21:]) // the picture of the keyframe
+	for i := 1; i < 20; i++ {
+		v.rtp += 90 * 40
+		v.packet(ms(10+40*i), true, []byte{0x41, 0x9a, 0x24, 0x5a, byte(i)})
+		if i == 3 {
+			latest := v.rtp
+			v.rtp = first
+			v.raw(ms(11+40*i), sets, false, h264Key[:19])
+			room.events[len(room.events)-1].Packet.Recovered = true
+			v.rtp = latest
+		}
+	}
+	s, err := run(t, config(newMemory()), room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := s.Manifest().Files[0].Tracks[0]
+	if tr.Packets.Written != 21 || tr.Packets.Lost != 0 || tr.Frames.Written != 20 || tr.Frames.Key != 1 {
+		t.Errorf("%+v", tr)
+	}
+}
+
 func TestOnlyWhatIsAskedForIsRecorded(t *testing.T) {
 	room, _, _ := call("alice", time.Second)
 	b := room.start(ms(100), &signaling.Track{Participant: "a/bob", Stream: "s", Connection: 2, SSRC: 5, Kind: media.Audio})

@@ -26,15 +26,26 @@ func BeginsKeyframe(codec media.Codec, payload []byte) bool {
 		const n = 0x08 // new coded video sequence
 		return payload[0]&n != 0
 	case media.H264:
-		return beginsIDR(payload)
+		return hasNAL(payload, nalIDR, nalSPS)
 	}
 	return false
 }
 
-// beginsIDR looks into aggregated NAL units and at the first fragment of one
-// (RFC 6184 §5.7.1, §5.8).
-func beginsIDR(b []byte) bool {
-	sought := func(header byte) bool { return header&0x1f == nalIDR || header&0x1f == nalSPS }
+// BeginsStream tells whether a receiver may begin with an RTP payload: it is the
+// beginning of a keyframe, and of H264, unless sets says that the parameter sets
+// are known already, it brings one. Many senders give them a packet of their own
+// before the picture's first, which then is of no use alone.
+func BeginsStream(codec media.Codec, payload []byte, sets bool) bool {
+	if codec == media.H264 && !sets && len(payload) > 0 {
+		return hasNAL(payload, nalSPS, nalSPS)
+	}
+	return BeginsKeyframe(codec, payload)
+}
+
+// hasNAL looks for NAL units of two types, into aggregated ones and at the first
+// fragment of one (RFC 6184 §5.7.1, §5.8).
+func hasNAL(b []byte, one, other byte) bool {
+	sought := func(header byte) bool { return header&0x1f == one || header&0x1f == other }
 	switch b[0] & 0x1f {
 	case nalSTAPA:
 		for b = b[1:]; len(b) > 2; {

@@ -46,6 +46,32 @@ func TestBeginningsOfKeyframes(t *testing.T) {
 	}
 }
 
+// TestH264StreamsBeginWithTheirParameterSets has a picture's first packet, which
+// can't be decoded when the one before it was lost.
+func TestH264StreamsBeginWithTheirParameterSets(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		codec   media.Codec
+		payload []byte
+		sets    bool
+		want    bool
+	}{
+		{"SPS", media.H264, []byte{0x67, 1}, false, true},
+		{"SPS and PPS together", media.H264, []byte{0x78, 0, 2, 0x67, 1, 0, 1, 0x68}, false, true},
+		{"PPS", media.H264, []byte{0x68, 1}, false, false},
+		{"IDR", media.H264, []byte{0x65, 1}, false, false},
+		{"IDR, sets known", media.H264, []byte{0x65, 1}, true, true},
+		{"IDR, first fragment", media.H264, []byte{0x7c, 0x85, 1}, false, false},
+		{"IDR, first fragment, sets known", media.H264, []byte{0x7c, 0x85, 1}, true, true},
+		{"nothing", media.H264, nil, false, false},
+		{"VP8 key", media.VP8, append([]byte{0x10}, vp8Key...), false, true},
+	} {
+		if got := BeginsStream(c.codec, c.payload, c.sets); got != c.want {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+}
+
 // TestBeginningsAreThoseOfKeyframes holds what one packet tells against what the
 // depacketizer finds.
 func TestBeginningsAreThoseOfKeyframes(t *testing.T) {
