@@ -293,6 +293,34 @@ func TestPlayersTakeAStream(t *testing.T) {
 	}
 }
 
+// TestPicturesThatAreNearEachOtherKeepTheirTimes has them 1 ms apart, as those of
+// a browser that is busy.
+func TestPicturesThatAreNearEachOtherKeepTheirTimes(t *testing.T) {
+	tracks, fs := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8")
+	f, w := create(t, "near.webm")
+	if _, err := w.AddTrack(tracks[0].Track); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, fr := range fs {
+		if fr.Track != 1 {
+			continue
+		}
+		fr.Time = time.Duration(n/2*67+n%2) * ms
+		n++
+		if err := w.WriteFrame(1, fr.Frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	validate(t, f.Name())
+	if n < 20 {
+		t.Fatalf("only %d pictures", n)
+	}
+}
+
 func TestPlayersTakeAFileWhoseClosingWasInterrupted(t *testing.T) {
 	tracks, fs := clip(t, "libvpx", "-deadline", "realtime", "-cpu-used", "8")
 	var h history

@@ -70,11 +70,13 @@ type track struct {
 	least int64
 }
 
-// What a video track's DefaultDuration is at least and at most, in ms. ffmpeg
-// does not believe one of 1 ms.
+// What a video track's DefaultDuration is at least and at most. ffmpeg does not
+// believe a rate of 1000 or more, and reduces it to a fraction of numbers up to
+// 30000: the least here becomes 29999/30, of which no two ms share a slot but
+// one pair in each half minute.
 const (
-	minDefaultDuration = 2
-	maxDefaultDuration = 1000
+	minDefaultDuration = 1000033 * time.Nanosecond
+	maxDefaultDuration = time.Second
 )
 
 // follow notes a block at start, and tells whether that changes the track's
@@ -94,15 +96,15 @@ func (t *track) follow(start int64) bool {
 	return t.defaultDuration() != before
 }
 
-// defaultDuration is the finest step of a picture, in ms, or 0 when there is
+// defaultDuration is the finest step of a picture, or 0 when there is
 // none yet. Programs take its inverse for the frame rate and round times to it:
 // ffmpeg would guess a mean, and give two frames that are closer than that the
 // same time.
-func (t *track) defaultDuration() int64 {
+func (t *track) defaultDuration() time.Duration {
 	if t.least == 0 || t.Codec.Kind() != media.Video {
 		return 0
 	}
-	return min(max(t.least, minDefaultDuration), maxDefaultDuration)
+	return min(max(time.Duration(t.least)*time.Millisecond, minDefaultDuration), maxDefaultDuration)
 }
 
 func checkTrack(t media.Track) error {
@@ -134,7 +136,7 @@ func (t *track) entry(seed string, n int) trackEntry {
 		CodecID:      codecs[t.Codec].id,
 		CodecPrivate: t.Private,
 
-		DefaultDuration: uint64(t.defaultDuration() * int64(time.Millisecond)),
+		DefaultDuration: uint64(t.defaultDuration()),
 	}
 	if t.Codec.Kind() == media.Audio {
 		e.TrackType = typeAudio
