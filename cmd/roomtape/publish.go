@@ -55,7 +55,7 @@ is answered by {"ok":true} or {"ok":false,"error":"…"}.
 
 // publishFlags are the flags of publish, in the order of its help.
 func publishFlags() []cli.Flag {
-	return withEnv(
+	return append(withEnv(
 		&cli.StringFlag{Name: "source", Value: "screen", Usage: "`WHAT` is shown"},
 		&cli.StringFlag{Name: "size", Usage: "`WIDTHxHEIGHT` of the picture at most (default: what the source has)"},
 		&cli.IntFlag{Name: "fps", Value: defaultFrameRate, Usage: "`N` pictures a second"},
@@ -74,7 +74,7 @@ func publishFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
 		&cli.StringFlag{Name: "control", Usage: "take commands as lines of JSON from `WHERE`: stdin, or unix:PATH"},
 		&cli.BoolFlag{Name: "json", Usage: "what was sent to whom, on stdout at the end"},
-	)
+	), withEnv(tokenFlags()...)...)
 }
 
 // publishOptions is what publish can be asked for.
@@ -88,6 +88,7 @@ type publishOptions struct {
 	iceServers            []peer.ICEServer
 	relayOnly, json       bool
 	control               string
+	token                 func() (string, error) // nil: none
 }
 
 // publishOptionsOf reads the flags and checks them; its errors are usage errors.
@@ -101,6 +102,9 @@ func publishOptionsOf(c *cli.Context) (publishOptions, error) {
 		return o, err
 	}
 	if o.kind, o.url, o.room, err = findRoom(rawURL, c.String("room")); err != nil {
+		return o, err
+	}
+	if o.token, err = tokenOf(c); err != nil {
 		return o, err
 	}
 	if o.joinTimeout <= 0 {

@@ -143,7 +143,7 @@ func (p *publisher) join(ctx context.Context) (signaling.Room, error) {
 	return join(ctx, recordOptions{
 		kind: p.o.kind, url: p.o.url, room: p.o.room, peerID: id, joinTimeout: p.o.joinTimeout,
 		codecs: p.codecs(), iceServers: p.o.iceServers, relayOnly: p.o.relayOnly,
-		publish: p.pub, sendOnly: true,
+		publish: p.pub, sendOnly: true, token: p.o.token,
 	}, p.log)
 }
 

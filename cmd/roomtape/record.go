@@ -57,7 +57,7 @@ has come for --until-empty, the files are completed and the exit code is 6.
 
 // recordFlags are the flags of record, in the order of its help.
 func recordFlags() []cli.Flag {
-	return withEnv(
+	return append(withEnv(
 		&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Value: "recordings", Usage: "recordings go to `DIR`; - writes the first participant's WebM to stdout"},
 		&cli.StringFlag{Name: "session", Value: defaultSession, Usage: "`TEMPLATE` of the session's folder below DIR"},
 		&cli.StringFlag{Name: "name", Value: recorder.DefaultName, Usage: "`TEMPLATE` of a file's name, without its ending; also {stream}, {start}, {n}"},
@@ -89,7 +89,7 @@ func recordFlags() []cli.Flag {
 		&cli.StringFlag{Name: "publish", Usage: "also show `SOURCE` in the room, as publish does: screen, pattern, …"},
 		&cli.StringFlag{Name: "exec-after", Usage: "shell `COMMAND` to run when a file is final, with $ROOMTAPE_FILE and $ROOMTAPE_MANIFEST"},
 		&cli.BoolFlag{Name: "json", Usage: "the manifest on stdout at the end"},
-	)
+	), withEnv(tokenFlags()...)...)
 }
 
 // recordOptionsOf reads the flags and checks them; its errors are usage errors.
@@ -103,6 +103,9 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 	}
 	rawURL, err := oneArgument(c, "ROOM", "wss://rooms.example.org/standup")
 	if err != nil {
+		return o, err
+	}
+	if o.token, err = tokenOf(c); err != nil {
 		return o, err
 	}
 	if c.IsSet("room") && c.String("room") == "" {

@@ -46,6 +46,7 @@ type recordOptions struct {
 	publishes                               *sourceOptions    // nil: nothing
 	publish                                 *peer.Publication // of what publishes says
 	sendOnly                                bool
+	token                                   func() (string, error) // nil: none
 }
 
 // record joins a room, records it until it is over or ctx is done, and prints
@@ -209,8 +210,12 @@ func (r *relayTrouble) explain(err error) error {
 func join(ctx context.Context, o recordOptions, log *slog.Logger) (signaling.Room, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.joinTimeout)
 	defer cancel()
+	if o.token != nil {
+		warnOfPlainToken(ctx, o.url, log)
+	}
 	room, err := o.kind.dial(ctx, joinOptions{
 		url: o.url, room: o.room, peerID: o.peerID, announce: o.announce, messages: !o.sendOnly, untilEmpty: o.untilEmpty, log: log,
+		token: o.token, needs: o.needs(),
 		peer: peer.Config{
 			Codecs: o.codecs, Only: o.only, ICEServers: o.iceServers, RelayOnly: o.relayOnly,
 			Publish: o.publish, SendOnly: o.sendOnly, Loopback: isLoopback(o.url), Logger: log,

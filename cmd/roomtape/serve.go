@@ -33,7 +33,7 @@ health at /healthz. Browsers give camera and microphone to pages on localhost or
 --listen with port 0 takes a free one; the addresses that are printed have the real one.
 
 ` + exitCodes(exitOK, exitInternal, exitUsage, exitForced),
-		Flags: withEnv(
+		Flags: append(withEnv(
 			&cli.StringFlag{Name: "listen", Value: ":8765", Usage: "`ADDRESS` to listen on, as HOST:PORT"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` with the certificate chain, PEM"},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with its key, PEM"},
@@ -42,7 +42,7 @@ health at /healthz. Browsers give camera and microphone to pages on localhost or
 			&cli.IntFlag{Name: "max-peers", Value: 100, Usage: "at most `N` peers in a room"},
 			&cli.IntFlag{Name: "max-message", Value: message.MaxSize, Usage: "at most `N` bytes in a message"},
 			&cli.BoolFlag{Name: "json", Usage: "the addresses on stdout as JSON, once listening"},
-		),
+		), withEnv(guardFlags()...)...),
 		Action: func(c *cli.Context) error {
 			logs, err := logOptionsOf(c)
 			if err != nil {
@@ -63,6 +63,8 @@ type serveOptions struct {
 	tls    *tls.Config // nil: plain HTTP
 	limits server.Config
 	json   bool
+	// certificate is where tls has its own from.
+	certificate *certificate
 }
 
 // serveOptionsOf reads the flags and checks them; its errors are usage errors.
@@ -74,6 +76,9 @@ func serveOptionsOf(c *cli.Context) (serveOptions, error) {
 		},
 	}
 	if err := noArguments(c); err != nil {
+		return o, err
+	}
+	if err := guardOf(c, &o.limits); err != nil {
 		return o, err
 	}
 	for _, name := range []string{"max-rooms", "max-peers", "max-message"} {
@@ -104,11 +109,10 @@ func serveOptionsOf(c *cli.Context) (serveOptions, error) {
 		return o, usagef("--tls-cert and --tls-key come together")
 	}
 	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
+		if o.certificate, err = loadCertificate(cert, key, time.Now()); err != nil {
 			return o, usagef("--tls-cert, --tls-key: %w", err)
 		}
-		o.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+		o.tls = o.certificate.config()
 	}
 	return o, nil
 }
@@ -143,6 +147,10 @@ type roomServer struct {
 // startRooms listens and serves. The caller must call stop.
 func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 	o.limits.Logger = log
+	warnOfSecret(o.limits.TokenSecret, log)
+	if o.certificate != nil {
+		o.certificate.log = log
+	}
 	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", o.listen, err)
@@ -157,7 +165,7 @@ func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 	}
 	r.http = &http.Server{
 		Handler:           r.rooms,
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: 5 * time.Second, // for TLS too
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -44,6 +44,8 @@
 // it, as browsers do that leave, or LingerTime after its last packet. So media
 // outlives the socket of who sends it, and an ordinary leave is over in about
 // two seconds at most.
+// Somebody whom the server has put out because their token has expired does not
+// linger: the connection is closed after ExpelTime, unless they come back.
 //
 // # Losing the server
 //

@@ -75,6 +75,9 @@ const (
 	// connection with them connected: the server has gone from them too, and
 	// they come back in their own time.
 	MissingTime = 30 * time.Second
+	// ExpelTime is how long the connection with somebody whose token has expired
+	// is kept, for them to come back with a fresh one.
+	ExpelTime = 5 * time.Second
 	// OfferBackoff is how long we wait before we offer anew to a peer whose
 	// connection has failed; it doubles with each attempt.
 	OfferBackoff = 1 * time.Second

@@ -17,6 +17,9 @@ type participant struct {
 	// missing is set when they were not there when we came back, rather than
 	// that the server said they had left: they may be on their way as well.
 	missing bool
+	// expelled is set when the server has put them out because their token has
+	// expired: they do not linger because their media works.
+	expelled bool
 	// rebuilds is set when they answer an offer to restart ICE with another
 	// connection than the one it was for.
 	rebuilds bool
@@ -84,7 +87,9 @@ type link struct {
 }
 
 // here is called at each sign that the participant is in the room.
-func (p *participant) here() { p.present, p.missing, p.goneAt = true, false, time.Time{} }
+func (p *participant) here() {
+	p.present, p.missing, p.expelled, p.goneAt = true, false, false, time.Time{}
+}
 
 // working tells whether media can come by the link, now or again soon.
 func (l *link) working() bool { return l.worked && !l.dead && l.state != failed }
@@ -97,8 +102,12 @@ func (p *participant) free() bool {
 
 // lingersUntil is when a link of a participant who has left is closed, if no
 // more media comes. Who is merely missing may send nothing for a while, as long
-// as the connection lives.
+// as the connection lives; who has been put out has a while to come back with a
+// fresh token.
 func (p *participant) lingersUntil(l *link) time.Time {
+	if p.expelled {
+		return p.goneAt.Add(ExpelTime)
+	}
 	since := p.goneAt
 	if h := l.conn.heard(); h.After(since) {
 		since = h

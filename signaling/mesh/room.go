@@ -42,6 +42,13 @@ type Config struct {
 	// HTTPClient and Header are for the WebSocket handshake; nil: the defaults.
 	HTTPClient *http.Client
 	Header     http.Header
+	// Token gives the token to join with, each time that we do; it goes into
+	// the handshake as a bearer token, and nowhere else. Nil: none. Its errors
+	// should not tell the token.
+	Token func() (string, error)
+	// Needs are the rights (package token) without which we do not want to be in
+	// the room; a server that asks for tokens refuses us rather.
+	Needs []string
 	// MaxPeers bounds the participants at a time; 0: DefaultMaxPeers.
 	MaxPeers int
 	// GiveUp is how long the room may be lost, without media from anybody,
@@ -115,7 +122,7 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 		cfg.HTTPClient = newClient()
 	}
 	r := &Room{
-		dialer:   dialer{client: cfg.HTTPClient, header: cfg.Header, url: dialURL, shown: redact(dialURL), room: room},
+		dialer:   dialer{client: cfg.HTTPClient, header: cfg.Header, url: dialURL, shown: redact(dialURL), room: room, token: cfg.Token, needs: cfg.Needs},
 		announce: cfg.Announce,
 		messages: cfg.Messages,
 		log:      cfg.Logger,
@@ -151,11 +158,14 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 	return r, nil
 }
 
+// redact gives a URL without what may be secret: a password, and the query, that
+// may hold a token.
 func redact(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return quote(rawURL)
+		return "a URL that can't be read"
 	}
+	u.RawQuery, u.ForceQuery = "", false
 	return u.Redacted()
 }
 

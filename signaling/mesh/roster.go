@@ -256,6 +256,7 @@ func (r *roster) receive(m message.Message, now time.Time) {
 	case message.PeerLeft:
 		r.strangers.take(m.PeerID)
 		if p := r.participants[m.PeerID]; p != nil {
+			p.expelled = m.Code == message.CodeTokenExpired
 			r.gone(p, now)
 		}
 	case message.Offer:

@@ -449,3 +449,30 @@ func TestOtherMessagesChangeNothing(t *testing.T) {
 	s.after(time.Hour)
 	s.want("joined b") // who waits for our offer said so when we joined
 }
+
+// Media that works does not keep somebody whose token has expired, but a fresh
+// one does.
+func TestExpiredTokenEndsTheConnectionUnlessTheyComeBack(t *testing.T) {
+	s := with(t, "a")
+	expire := func() {
+		s.receive(message.Message{Type: message.PeerLeft, PeerID: "a", Code: message.CodeTokenExpired})
+	}
+	send := func(d time.Duration) {
+		for end := s.now.Add(d); s.now.Before(end); {
+			s.conns[1].latest = s.now
+			s.after(time.Second)
+		}
+	}
+	expire()
+	send(ExpelTime - time.Second)
+	s.peerJoined("a")
+	send(time.Minute)
+	s.want()
+	expire()
+	send(ExpelTime - time.Second)
+	s.want()
+	send(time.Second)
+	s.want("hang up 1")
+	s.hungUp(1)
+	s.want("left a")
+}

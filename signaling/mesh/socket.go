@@ -31,6 +31,8 @@ type dialer struct {
 	url    string // what is dialled
 	shown  string // the same without a password
 	room   string
+	token  func() (string, error) // nil: none
+	needs  []string
 }
 
 // welcome is what a server has said by the time a join has succeeded.
@@ -59,21 +61,42 @@ func (d *dialer) join(ctx context.Context, id string) (*welcome, error) {
 	trace := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(i httptrace.GotConnInfo) { w.below = i.Conn },
 	})
-	conn, resp, err := websocket.Dial(trace, d.url, &websocket.DialOptions{HTTPClient: d.client, HTTPHeader: d.header})
+	header, err := d.authorized()
+	if err != nil {
+		return nil, err
+	}
+	conn, resp, err := websocket.Dial(trace, d.url, &websocket.DialOptions{HTTPClient: d.client, HTTPHeader: header})
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", d.shown, dialReason(resp, err))
 	}
 	conn.SetReadLimit(-1) // readMessage has its own, that the socket survives
 	w.conn, w.keepID = conn, resp.Header.Get(rejoinHeader) == "same-id"
-	if err := w.join(ctx, d.room, id); err != nil {
+	if err := w.join(ctx, d, id); err != nil {
 		_ = conn.CloseNow() // the reason is known
 		return nil, fmt.Errorf("%s: %w", d.shown, err)
 	}
 	return w, nil
 }
 
-func (w *welcome) join(ctx context.Context, room, id string) error {
-	if err := writeMessage(ctx, w.conn, message.Message{Type: message.Join, PeerID: id, RoomID: room}); err != nil {
+// authorized is the header of a handshake with the token of now.
+func (d *dialer) authorized() (http.Header, error) {
+	if d.token == nil {
+		return d.header, nil
+	}
+	t, err := d.token()
+	if err != nil {
+		return nil, err
+	}
+	h := d.header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	h.Set("Authorization", "Bearer "+t)
+	return h, nil
+}
+
+func (w *welcome) join(ctx context.Context, d *dialer, id string) error {
+	if err := writeMessage(ctx, w.conn, message.Message{Type: message.Join, PeerID: id, RoomID: d.room, Needs: d.needs}); err != nil {
 		return socketReason(ctx, err)
 	}
 	for range maxBeforePeers {

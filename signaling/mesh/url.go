@@ -18,7 +18,7 @@ var ErrURL = errors.New("not the URL of a room")
 // element of the URL's path is the room's name, percent-decoded; otherwise room
 // is the name, whatever the path. Either way the whole URL is what is dialled,
 // since rooms may be told apart by path as well as by name. Errors wrap ErrURL
-// and hold no password.
+// and hold no password and no query.
 func ParseURL(rawURL, room string) (dialURL, roomID string, err error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -29,10 +29,10 @@ func ParseURL(rawURL, room string) (dialURL, roomID string, err error) {
 		return "", "", fmt.Errorf("%w: %w", ErrURL, err)
 	}
 	if u.Scheme != "ws" && u.Scheme != "wss" {
-		return "", "", fmt.Errorf("%w: %q must begin with ws:// or wss://", ErrURL, clip(u.Redacted()))
+		return "", "", fmt.Errorf("%w: %q must begin with ws:// or wss://", ErrURL, clip(redact(rawURL)))
 	}
 	if u.Hostname() == "" {
-		return "", "", fmt.Errorf("%w: %q names no host", ErrURL, clip(u.Redacted()))
+		return "", "", fmt.Errorf("%w: %q names no host", ErrURL, clip(redact(rawURL)))
 	}
 	if port := u.Port(); port != "" {
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
@@ -47,7 +47,7 @@ func ParseURL(rawURL, room string) (dialURL, roomID string, err error) {
 			return "", "", fmt.Errorf("%w: %w", ErrURL, err)
 		}
 		if room == "" {
-			return "", "", fmt.Errorf("%w: %q names no room: its path must end in the room's name", ErrURL, clip(u.Redacted()))
+			return "", "", fmt.Errorf("%w: %q names no room: its path must end in the room's name", ErrURL, clip(redact(rawURL)))
 		}
 	}
 	if err := checkName(room, MaxRoomName); err != nil {

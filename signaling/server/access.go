@@ -57,8 +57,10 @@ func (s *Server) access(so *socket, e envelope, roomID string) (token.Claims, *r
 		return claims, &refusal{code: message.CodeTokenExpired, text: err.Error(), status: StatusTokenExpired}
 	case err != nil:
 		return claims, &refusal{code: message.CodeUnauthorized, text: err.Error(), status: StatusForbidden}
-	case !claims.Admits(roomID, e.PeerID):
-		return claims, forbidden("the token is not for this room and peer_id")
+	case claims.Room != roomID && claims.Room != token.AnyRoom:
+		return claims, forbidden("the token is for another room")
+	case claims.PeerID != "" && claims.PeerID != e.PeerID:
+		return claims, forbidden("the token is for another peer_id")
 	}
 	for _, need := range e.Needs {
 		if right := token.Right(need); slices.Contains(token.Rights, right) && !claims.May(right) {

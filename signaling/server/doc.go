@@ -89,7 +89,8 @@
 // Its address can fill in the form and send it:
 // /?room=ROOM&name=NAME&source=camera|pattern|none&join=1. With pattern it
 // sends a test picture with a clock, and in each full second a white flash and
-// a beep made in the same instant. What scripts can do with it is listed in
+// a beep made in the same instant. With &token=TOKEN that is what the page joins
+// with; it is taken out of the address at once, and else asked for when it is needed. What scripts can do with it is listed in
 // page/testing.js, as window.roomtape.
 //
 // It does what clients in the field do, so that a recorder that works with it

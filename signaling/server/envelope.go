@@ -79,6 +79,15 @@ func (e *envelope) relayed(from string) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
+// CheckID tells what is wrong with a peer's or room's id, such as that it "is
+// missing or empty".
+func CheckID(id string) error {
+	if what := badID(id); what != "" {
+		return errors.New(what)
+	}
+	return nil
+}
+
 // badID says what is wrong with a peer's or room's id, or "".
 func badID(id string) string {
 	switch {

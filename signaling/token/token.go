@@ -59,11 +59,6 @@ func (c Claims) May(r Right) bool {
 		r == Subscribe && slices.Contains(c.Rights, Record)
 }
 
-// Admits tells whether they let somebody into a room under an id.
-func (c Claims) Admits(room, peerID string) bool {
-	return (c.Room == room || c.Room == AnyRoom) && (c.PeerID == "" || c.PeerID == peerID)
-}
-
 // The errors of Verify. None of them, nor what wraps them, has any part of the
 // token in its text.
 var (

@@ -165,27 +165,6 @@ func TestRights(t *testing.T) {
 	}
 }
 
-func TestAdmits(t *testing.T) {
-	for _, tt := range []struct {
-		c        Claims
-		room, id string
-		admits   bool
-	}{
-		{Claims{Room: "r"}, "r", "anybody", true},
-		{Claims{Room: "r"}, "R", "anybody", false},
-		{Claims{Room: "r"}, "", "", false},
-		{Claims{Room: "r", PeerID: "p"}, "r", "p", true},
-		{Claims{Room: "r", PeerID: "p"}, "r", "P", false},
-		{Claims{Room: AnyRoom}, "any", "p", true},
-		{Claims{Room: AnyRoom, PeerID: "p"}, "any", "q", false},
-		{Claims{}, "r", "p", false},
-	} {
-		if got := tt.c.Admits(tt.room, tt.id); got != tt.admits {
-			t.Errorf("%+v admits %q as %q: %v", tt.c, tt.room, tt.id, got)
-		}
-	}
-}
-
 // FuzzVerify checks that what is let in was signed by us: text as a whole token,
 // and as claims that are signed.
 func FuzzVerify(f *testing.F) {

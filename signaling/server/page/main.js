@@ -16,6 +16,7 @@ const chat = new Chat(say);
 const states = new Map(); // id → what they last said of themselves
 const recorders = new Set();
 
+let token = ''; // never shown, nor in a link
 let room = null;
 let media = null;
 let entering = null;
@@ -26,8 +27,12 @@ const REFUSALS = {
   bad_room_id: 'This room name can’t be used. Try another one.',
   too_many_rooms: 'The server has no place for another room just now.',
   room_full: 'This room is full.',
+  unauthorized: 'You need a token to come in, and this is not a valid one.',
+  forbidden: 'Your token is not for this room or this name.',
+  token_expired: 'Your token has expired. You need a fresh one.',
   join_timeout: 'The server did not hear from this page in time.',
 };
+const OF_TOKENS = ['unauthorized', 'forbidden', 'token_expired'];
 const NOT_FOR_PEOPLE = ['unknown_peer', 'rate_limited', 'replaced'];
 
 // ---- Coming in and leaving
@@ -39,7 +44,7 @@ async function enter({room: name, name: id, source = 'camera'}) {
     media.addEventListener('change', mediaChanged);
     const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
     const url = `${scheme}//${location.host}/ws/${encodeURIComponent(name)}`;
-    const r = new Room({url, room: name, id, media});
+    const r = new Room({url, room: name, id, media, token});
     room = r;
     watch(r, url);
     await new Promise((resolve, reject) => {
@@ -92,6 +97,9 @@ function inside() {
   document.title = `${room.room} · Roomtape`;
   mediaChanged();
   showPeople();
+  if (room.rights && !room.rights.includes('publish') && media.sends) {
+    toast('Your token does not let you send: nobody sees or hears you.');
+  }
 }
 
 function watch(r, url) {
@@ -104,6 +112,7 @@ function watch(r, url) {
   });
   r.addEventListener('refused', ({detail: {code, message}}) => {
     if (NOT_FOR_PEOPLE.includes(code)) return;
+    if (OF_TOKENS.includes(code)) $('token-label').hidden = false;
     const words = REFUSALS[code] ?? `The server says: ${message ?? code ?? 'no'}`;
     if (r.state === 'joining' && code !== 'join_timeout') {
       r.leave(words);
@@ -119,7 +128,7 @@ function watch(r, url) {
     showPeople();
   });
   r.addEventListener('text', ({detail: {id, text}}) => heard(id, text));
-  $('do-copy').onclick = () => copy(recordCommand(url), 'Record command copied');
+  $('do-copy').onclick = () => copy((r.rights ? 'ROOMTAPE_TOKEN=… ' : '') + recordCommand(url), 'Record command copied');
 }
 
 // ---- What others say on the data channel
@@ -336,7 +345,8 @@ function usable(text) {
 
 const suffix = () => Math.random().toString(36).slice(2, 6);
 
-async function join({room: roomName, name, source}) {
+async function join({room: roomName, name, source, token: given}) {
+  token = given?.trim() || token;
   const wanted = {room: usable(roomName) || 'lobby', name: usable(name) || `guest-${suffix()}`, source};
   $('room-name').value = wanted.room;
   $('your-name').value = wanted.name;
@@ -352,16 +362,25 @@ async function join({room: roomName, name, source}) {
   }
   const link = new URL(location.href);
   link.search = new URLSearchParams(wanted);
-  history.replaceState(null, '', link);
+  history.replaceState({token}, '', link);
 }
 
 $('join-form').addEventListener('submit', (e) => {
   e.preventDefault();
   const form = new FormData(e.target);
-  join({room: form.get('room'), name: form.get('name'), source: form.get('source')}).catch(() => {});
+  join({room: form.get('room'), name: form.get('name'), source: form.get('source'), token: form.get('token')}).catch(() => {});
 });
 
+// A token in the address is taken out of it at once. It is kept with the page's
+// place in the history, for when the page is loaded again.
 const query = new URLSearchParams(location.search);
+token = query.get('token') ?? history.state?.token ?? '';
+if (query.has('token')) {
+  query.delete('token');
+  const link = new URL(location.href);
+  link.search = query;
+  history.replaceState({token}, '', link);
+}
 $('room-name').value = query.get('room') ?? '';
 $('your-name').value = query.get('name') ?? '';
 for (const choice of document.querySelectorAll('[name=source]')) {

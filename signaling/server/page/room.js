@@ -3,8 +3,11 @@
 import {Peer} from './peer.js';
 
 const REPLACED = 4001; // another socket has joined under our id
+const TOKEN_EXPIRED = 4002;
+const FORBIDDEN = 4003; // no token, or not one for this
 const FIRST_WAIT = 500; // ms before the first attempt to come back
 const LONGEST_WAIT = 15000;
+const EXPEL = 5000; // ms that somebody whose token has expired has to come back with a fresh one
 const LINGER = 8000; // ms between looks at media that outlives its owner's socket
 
 // Room dispatches
@@ -16,9 +19,11 @@ const LINGER = 8000; // ms between looks at media that outlives its owner's sock
 export class Room extends EventTarget {
   state = 'joining'; // joining, joined, reconnecting, closed
   problem = ''; // what the people should know about state
+  rights = null; // what our token allows; null: no tokens are asked for
   peers = new Map(); // id → Peer, or null while we wait for their offer
 
   #url;
+  #token;
   #media;
   #socket = null;
   #attempt = 0;
@@ -26,9 +31,10 @@ export class Room extends EventTarget {
   #lingering = new Map(); // id → timer
   #kept = new Set(); // ids whose connection we have kept when we came back: it is on us to make another
 
-  constructor({url, room, id, media}) {
+  constructor({url, room, id, media, token = ''}) {
     super();
     this.#url = url;
+    this.#token = token;
     this.room = room;
     this.id = id;
     this.#media = media;
@@ -53,7 +59,7 @@ export class Room extends EventTarget {
   }
 
   #connect() {
-    const socket = new WebSocket(this.#url);
+    const socket = new WebSocket(this.#token ? `${this.#url}?token=${encodeURIComponent(this.#token)}` : this.#url);
     this.#socket = socket;
     socket.onopen = () => socket.send(JSON.stringify({type: 'join', peer_id: this.id, room_id: this.room}));
     socket.onmessage = ({data}) => {
@@ -78,6 +84,10 @@ export class Room extends EventTarget {
     if (this.state === 'closed') return;
     if (code === REPLACED) {
       this.#close('You have joined this room under the same name somewhere else, so this page has left it.');
+      return;
+    }
+    if (code === TOKEN_EXPIRED || code === FORBIDDEN) {
+      this.#close(code === FORBIDDEN ? 'The server does not let this page in any more.' : 'Your token has expired. To come back, you need a fresh one.');
       return;
     }
     const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#attempt++) * (0.75 + Math.random() / 2);
@@ -112,13 +122,14 @@ export class Room extends EventTarget {
   #receive(m) {
     switch (m.type) {
       case 'room_peers':
+        this.rights = Array.isArray(m.rights) ? m.rights : null;
         this.#enter(Array.isArray(m.peers) ? m.peers.filter((id) => typeof id === 'string') : []);
         break;
       case 'peer_joined':
         this.#came(m.peer_id);
         break;
       case 'peer_left':
-        this.#left(m.peer_id);
+        this.#left(m.peer_id, m.code === 'token_expired');
         break;
       case 'offer': {
         let peer = this.peers.get(m.from);
@@ -171,14 +182,18 @@ export class Room extends EventTarget {
   }
 
   // left: the socket has closed. As long as the connection to them works, they
-  // may have lost nothing but that.
-  #left(id) {
+  // may have lost nothing but that; unless their token has expired.
+  #left(id, expelled = false) {
     if (!this.peers.get(id)?.open) {
       this.#remove(id);
       return;
     }
     this.#kept.delete(id);
     clearTimeout(this.#lingering.get(id));
+    if (expelled) {
+      this.#lingering.set(id, setTimeout(() => this.#remove(id), EXPEL));
+      return;
+    }
     const look = () => {
       if (this.peers.get(id)?.works) this.#lingering.set(id, setTimeout(look, LINGER));
       else this.#remove(id);

@@ -9,7 +9,7 @@ export function expose({join, leave, say, chat, room, media, recorders, states})
     get id() { return room()?.id ?? null; },
     get room() { return room()?.room ?? null; },
 
-    // join({room, name, source}) resolves in the room; source is 'camera',
+    // join({room, name, source, token}) resolves in the room; source is 'camera',
     // 'pattern' or 'none'. Joining again after leave() under the same name is
     // joining under the same id.
     join,
