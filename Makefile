@@ -18,7 +18,7 @@ LDFLAGS       := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 step = @printf '\n== %s\n' '$(1)'
 
-.PHONY: build test check fmt vet lint unit race fuzz integration soak reliability bench cover tools clean help
+.PHONY: build test check fmt vet lint unit race fuzz integration soak reliability messages bench cover tools clean help
 
 build: ## the program, static, in ./roomtape
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o roomtape ./cmd/roomtape
@@ -72,6 +72,9 @@ soak: ## twenty people, 3 % loss and a server that restarts, for DURATION (5m)
 
 reliability: ## calls over bad networks, at full length; writes the table of docs/RELIABILITY.md
 	@$(GO) test -count=1 -timeout 10m -run TestReliability ./internal/netsim -update
+
+messages: ## 200,000 data channel messages of ten peers over a lossy network, in fake time
+	@$(GO) test -count=1 -timeout 10m -v -run TestGameIsRecorded ./internal/netsim -messages 200000
 
 bench: ## benchmarks, with allocations
 	@$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -78,6 +78,35 @@ func marshalChapters(seed string, list []chapter) ([]byte, error) {
 	}{c})
 }
 
+// writeChapters writes Chapters, if there are any, where the header has kept room
+// for more tracks, so that they are found before the media, or else behind the
+// media. It gives their offset; 0: there are none.
+func (w *Writer) writeChapters() int64 {
+	b, err := marshalChapters(w.cfg.UID, w.marks)
+	if err == nil && b == nil {
+		return 0
+	}
+	var tracks []byte
+	if err == nil {
+		tracks, err = marshalTracks(w.cfg.UID, w.tracks)
+	}
+	switch {
+	case err != nil:
+		_ = w.fail(err)
+		return 0
+	case w.header.fits(len(tracks) + len(b)):
+		if w.writeTracks(append(tracks, b...)) == nil { // else it is kept in w.err
+			return int64(w.header.tracks() + len(tracks))
+		}
+	case w.writeAt(b, w.pos, "the chapters") == nil:
+		w.pos += int64(len(b))
+		return w.pos - int64(len(b))
+	default:
+		w.truncate() // it plays without
+	}
+	return 0
+}
+
 // chapters reads Chapters for a report: the atoms of the first level.
 func (r *Reader) chapters(e element) {
 	r.children(e, func(edition element) {

@@ -50,9 +50,20 @@ func chaptered(t *testing.T, f *disk, names ...string) {
 	}
 }
 
+// TestChapters: they are before the media when there is room for them, and else
+// behind it; they survive a repair.
 func TestChapters(t *testing.T) {
 	names := []string{"kick-off", "Töre \u2764", "bad \xff"}
 	want := []Chapter{{0, "kick-off"}, {300, "Töre \u2764"}, {600, "bad \uFFFD"}}
+	t.Run("few", func(t *testing.T) { testChapters(t, names, want) })
+	for i := range 60 {
+		names = append(names, strings.Repeat("x", i+1))
+		want = append(want, Chapter{int64(len(want)) * 300, strings.Repeat("x", i+1)})
+	}
+	t.Run("many", func(t *testing.T) { testChapters(t, names, want) })
+}
+
+func testChapters(t *testing.T, names []string, want []Chapter) {
 	f := &disk{}
 	chaptered(t, f, names...)
 	rep, err := Inspect(bytes.NewReader(f.data), int64(len(f.data)))
@@ -61,6 +72,11 @@ func TestChapters(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, rep.Chapters); diff != "" {
 		t.Errorf("chapters (-want +got):\n%s", diff)
+	}
+	media := bytes.Index(f.data, []byte{0x1F, 0x43, 0xB6, 0x75})
+	// The first place that its id stands at is in SeekHead.
+	if at := bytes.LastIndex(f.data, []byte{0x10, 0x43, 0xA7, 0x70}); (at < media) != (len(names) < 10) || at < 100 {
+		t.Errorf("%d chapters are at %d, the media begins at %d", len(names), at, media)
 	}
 	plain := &disk{}
 	chaptered(t, plain)

@@ -292,17 +292,8 @@ func (w *Writer) Close() error {
 // complete makes the file seekable: the index first, then the header's places
 // in one write.
 func (w *Writer) complete() {
-	var cues, chapters int64
-	if b, err := marshalChapters(w.cfg.UID, w.marks); err != nil {
-		_ = w.fail(err)
-	} else if b != nil {
-		at := w.pos
-		if err := w.writeAt(b, at, "the chapters"); err != nil {
-			w.truncate() // it plays without
-		} else {
-			chapters, w.pos = at, at+int64(len(b))
-		}
-	}
+	var cues int64
+	chapters := w.writeChapters()
 	end := w.pos
 	if b := w.cues.marshal(int64(w.header.segment), nil); b != nil {
 		if err := w.writeAt(b, w.pos, "the index"); err != nil {

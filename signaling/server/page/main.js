@@ -15,6 +15,7 @@ const tiles = new Tiles($('grid'));
 const chat = new Chat(say);
 const states = new Map(); // id → what they last said of themselves
 const recorders = new Set();
+const pausedRecorders = new Set(); // those of them that record nothing now
 
 let token = ''; // never shown, nor in a link
 let room = null;
@@ -75,6 +76,7 @@ function outside(problem = '') {
   media = null;
   states.clear();
   recorders.clear();
+  pausedRecorders.clear();
   tiles.keep(() => false);
   chat.clear();
   $('chat').hidden = true;
@@ -124,6 +126,7 @@ function watch(r, url) {
   r.addEventListener('open', ({detail: {id}}) => r.say(ownState(), id));
   r.addEventListener('left', ({detail: {id}}) => {
     states.delete(id);
+    pausedRecorders.delete(id);
     if (recorders.delete(id)) toast(`Recording by ${id} has ended`);
     showPeople();
   });
@@ -151,7 +154,12 @@ function heard(id, text) {
       break;
     case 'recording':
       // Whose connection it came by counts, not whom it names.
-      if (m.state === 'started' && !recorders.has(id)) {
+      if (m.state === 'paused') {
+        pausedRecorders.add(id);
+      } else {
+        pausedRecorders.delete(id);
+      }
+      if ((m.state === 'started' || m.state === 'paused') && !recorders.has(id)) {
         recorders.add(id);
         chat.add('', `${id} is recording this room`);
       } else if (m.state === 'stopped') {
@@ -221,7 +229,8 @@ function showPeople() {
     chip.textContent = `${id} is listening`;
     return chip;
   }));
-  const recording = recorders.size ? `Recording by ${[...recorders].join(', ')}` : '';
+  const by = [...recorders].map((id) => pausedRecorders.has(id) ? `${id} (paused)` : id);
+  const recording = by.length ? `Recording by ${by.join(', ')}` : '';
   if ($('recording').textContent !== recording) $('recording').textContent = recording;
 }
 
