@@ -6,7 +6,6 @@ package process
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -142,15 +141,6 @@ func (p *Process) Stop() {
 	case <-t.C:
 		sweep(p.cmd)
 		<-p.done
-	}
-}
-
-// StopWith ends the program when ctx is done, or it has ended by itself.
-func (p *Process) StopWith(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-		p.Stop()
-	case <-p.done:
 	}
 }
 
