@@ -105,6 +105,9 @@ type Config struct {
 	// OnState, when not nil, is told on the goroutine of Run when they have:
 	// StatePaused or StateStarted.
 	OnState func(state string)
+	// Stats, when not nil, tells in which file, beside the recordings, the caller
+	// keeps what OnStatus tells; "": none yet.
+	Stats func() string
 
 	// NoManifest leaves the manifest to Session.Manifest: the Store's folder is
 	// not the session's own.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/signaling"
 )
@@ -158,6 +160,9 @@ func TestLiveEqualsReplay(t *testing.T) {
 			}
 			if _, err := run(t, cfg, untimed{&script{events: live.seen}}); err != nil {
 				t.Fatal(err)
+			}
+			if diff := cmp.Diff(manifestOf(t, first).Quality, manifestOf(t, again).Quality); diff != "" {
+				t.Errorf("quality (-live +replay):\n%s", diff)
 			}
 			if len(first.order) != len(again.order) {
 				t.Fatalf("%v live, %v in the replay", first.order, again.order)

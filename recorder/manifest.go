@@ -42,6 +42,12 @@ type Manifest struct {
 	// DumpError why it ends before they do.
 	Dump      string `json:"dump,omitempty"`
 	DumpError string `json:"dump_error,omitempty"`
+	// Quality lists the times when a track became poor and recovered, up to
+	// MaxQuality; QualityOmitted counts the others. Stats is the file with the
+	// statistics of each second, beside the recordings.
+	Quality        []QualityEvent `json:"quality,omitempty"`
+	QualityOmitted int            `json:"quality_omitted,omitempty"`
+	Stats          string         `json:"stats,omitempty"`
 	// Warnings are things that did no harm yet.
 	Warnings []string `json:"warnings,omitempty"`
 	// Refused counts the participants, tracks and files beyond the limits.

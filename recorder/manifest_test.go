@@ -140,15 +140,27 @@ func TestStatusShowsWhatIsRecorded(t *testing.T) {
 	if len(got) != 5 {
 		t.Fatalf("%d snapshots", len(got))
 	}
+	video := Totals{Packets: 94, Bytes: 24024, Frames: 47, KeyFrames: 1, Waited: ms(47)}
+	audio := Totals{Packets: 95, Bytes: 7695, Frames: 95, KeyFrames: 95}
 	want := Status{
 		Time: 2 * time.Second, Files: 1, Bytes: got[2].Bytes,
 		Participants: []ParticipantStatus{{
 			ID: "alice", Present: true, File: "alice.webm", Bytes: got[2].Bytes,
 			Tracks: []TrackStatus{
-				{Kind: media.Video, Codec: media.VP8, Width: 640, Height: 480, Bitrate: 102200, Recorded: ms(1890), Frames: 47},
-				{Kind: media.Audio, Codec: media.Opus, Bitrate: 32400, Recorded: ms(1860), Frames: 93},
+				{
+					Stream: "cam", ID: "v", Connection: 1, SSRC: 1,
+					Kind: media.Video, Codec: media.VP8, Width: 640, Height: 480, Bitrate: 102200, Recorded: ms(1890), Frames: 47,
+					FrameRate: 25, Totals: video,
+				},
+				{
+					Stream: "cam", ID: "a", Connection: 1, SSRC: 2,
+					Kind: media.Audio, Codec: media.Opus, Bitrate: 32400, Recorded: ms(1860), Frames: 93,
+					FrameRate: 50, Totals: audio,
+				},
 			},
+			Connections: []ConnectionStatus{{Number: 1}},
 		}},
+		Video: video, Audio: audio,
 	}
 	if diff := cmp.Diff(want, got[2]); diff != "" {
 		t.Errorf("third snapshot (-want +got):\n%s", diff)

@@ -213,6 +213,7 @@ func (s *Session) newRecording(who *participant, connection int, streams []strin
 // endTrack takes what is left of a track and lets it go.
 func (s *Session) endTrack(t *track) {
 	t.end(s.now)
+	s.count(t)
 	delete(s.byTrack, t.in)
 	is := func(o *track) bool { return o == t }
 	s.tracks = slices.DeleteFunc(s.tracks, is)

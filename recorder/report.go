@@ -97,6 +97,10 @@ func (s *Session) outline() Manifest {
 		Participants: []ParticipantEntry{},
 		Unrecorded:   slices.Clone(s.manifest.unplaced),
 		Refused:      s.manifest.refused,
+		Quality:      slices.Clone(s.quality.events), QualityOmitted: s.quality.more,
+	}
+	if s.cfg.Stats != nil {
+		m.Stats = s.cfg.Stats()
 	}
 	if s.manifest.over {
 		m.EndedAt = stamp(s.now)

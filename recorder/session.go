@@ -85,6 +85,7 @@ type Session struct {
 
 	manifest manifestState
 	status   statusState
+	quality  qualityState
 	disk     diskState
 	messages messageLog
 	control  controlState
@@ -208,7 +209,7 @@ func (s *Session) handle(ev *signaling.Event) {
 	if ev.Time.After(s.now) {
 		s.now = ev.Time
 	}
-	s.acted = s.now
+	s.acted, s.quality.latest = s.now, s.now
 	switch ev.Kind {
 	case signaling.Joined:
 		s.join(ev.Participant)
@@ -227,6 +228,7 @@ func (s *Session) handle(ev *signaling.Event) {
 			return
 		}
 		s.heard, s.manifest.stale = true, true
+		s.heardPacket()
 		t.take(ev.Packet, s.now)
 	case signaling.Reported:
 		if t := s.byTrack[ev.Track]; t != nil {
@@ -254,6 +256,7 @@ func (s *Session) service() {
 		s.over, s.why = s.policies()
 	}
 	s.serviceMessages()
+	s.serviceQuality()
 	s.serviceStatus()
 	s.serviceManifest()
 }
@@ -378,6 +381,7 @@ func (s *Session) finish(err error) error {
 	if s.seen.After(ended) {
 		ended = s.seen
 	}
+	s.settleQuality()
 	s.drain()
 	for len(s.tracks) > 0 {
 		s.endTrack(s.tracks[0])

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling"
 )
 
 // Status is a snapshot of a session for people to look at. It shares no memory
@@ -16,6 +17,11 @@ type Status struct {
 	// Files is how many have been begun, Bytes what was written to them.
 	Files int
 	Bytes int64
+	// Audio and Video count what has come, of tracks that have ended too, and
+	// Poor, by the place of a reason in PoorReasons, how often quality became
+	// poor.
+	Audio, Video Totals
+	Poor         [len(PoorReasons)]int64
 	// LowSpace is set when disk space is low, and FreeSpace is then how many
 	// bytes are left.
 	LowSpace  bool
@@ -36,11 +42,18 @@ type ParticipantStatus struct {
 	Error string
 	// Tracks is in the order in which they started; ended ones are left out.
 	Tracks []TrackStatus
+	// Connections are those of Tracks.
+	Connections []ConnectionStatus
 }
 
 // TrackStatus is what is recorded of one track.
 type TrackStatus struct {
-	Kind media.Kind
+	// Stream and ID are the sender's words; Connection numbers the connection
+	// by which the track comes, and SSRC is its source.
+	Stream, ID string
+	Connection int
+	SSRC       uint32
+	Kind       media.Kind
 	// Codec is CodecUnknown before the first packet.
 	Codec media.Codec
 	// Width and Height in pixels of the latest keyframe; 0 for audio.
@@ -56,10 +69,24 @@ type TrackStatus struct {
 	Frames int64
 	// Waiting is set while frames can't be recorded before the next keyframe.
 	Waiting bool
+	// FrameRate is of the frames since the last snapshot, in 1/s.
+	FrameRate float64
+	// Jitter is the interarrival jitter (RFC 3550 §6.4.1), where Observed tells
+	// that the connection measures it.
+	Jitter   time.Duration
+	Observed bool
+	// Poor has the reasons, of PoorReasons, while the track is poor.
+	Poor []string
+	// Totals counts since the track started.
+	Totals Totals
 }
 
 // statusState is when Config.OnStatus was called last and will be next.
-type statusState struct{ last, due time.Time }
+type statusState struct {
+	last, due time.Time
+	// audio and video are the totals of tracks that have ended.
+	audio, video Totals
+}
 
 // serviceStatus calls Config.OnStatus if it is due.
 func (s *Session) serviceStatus() {
@@ -75,7 +102,10 @@ func (s *Session) serviceStatus() {
 
 // snapshot makes a Status, and begins a new period for bitrates.
 func (s *Session) snapshot() Status {
-	st := Status{Time: s.elapsed(), Files: s.opened, LowSpace: s.disk.low != "", FreeSpace: s.disk.free}
+	st := Status{
+		Time: s.elapsed(), Files: s.opened, LowSpace: s.disk.low != "", FreeSpace: s.disk.free,
+		Audio: s.status.audio, Video: s.status.video, Poor: s.quality.counts,
+	}
 	period := s.now.Sub(s.status.last)
 	s.status.last = s.now
 	for _, p := range s.participants {
@@ -92,23 +122,40 @@ func (s *Session) snapshot() Status {
 			ps.Error = textOf(r.err)
 		}
 		st.Bytes += ps.Bytes
-		for _, t := range p.tracks {
-			ps.Tracks = append(ps.Tracks, t.snapshot(period))
+		seen := make([]signaling.Observation, len(p.tracks))
+		for i, t := range p.tracks {
+			var ts TrackStatus
+			ts, seen[i] = t.snapshot(period)
+			ps.Tracks = append(ps.Tracks, ts)
+			if ts.Kind == media.Audio {
+				st.Audio.add(&ts.Totals)
+			} else {
+				st.Video.add(&ts.Totals)
+			}
 		}
+		ps.Connections = p.connections(seen)
 		st.Participants = append(st.Participants, ps)
 	}
 	return st
 }
 
-func (t *track) snapshot(period time.Duration) TrackStatus {
+func (t *track) snapshot(period time.Duration) (TrackStatus, signaling.Observation) {
 	ts := TrackStatus{
+		Stream: t.in.Stream, ID: t.in.ID, Connection: t.in.Connection, SSRC: t.in.SSRC,
 		Kind: t.in.Kind, Codec: t.codec, Width: t.width, Height: t.height,
 		Waiting: t.dep != nil && t.dep.NeedsKeyframe(),
 	}
 	if period > 0 {
 		ts.Bitrate = int64(float64(8*(t.bytes-t.statusBytes)) / period.Seconds())
+		ts.FrameRate = float64(t.stats.frames-t.stats.then) / period.Seconds()
 	}
-	t.statusBytes = t.bytes
+	t.statusBytes, t.stats.then = t.bytes, t.stats.frames
+	var o signaling.Observation
+	ts.Totals, o, ts.Observed = t.observe()
+	ts.Jitter = o.Jitter
+	if t.quality.poor {
+		ts.Poor = t.quality.reasons()
+	}
 	stats := t.buf.Stats()
 	if sent := stats.Popped + stats.Lost; sent > 0 {
 		ts.Loss = float64(stats.Lost) / float64(sent)
@@ -117,7 +164,7 @@ func (t *track) snapshot(period time.Duration) TrackStatus {
 		ts.Frames = l.progress.frames
 		ts.Recorded = l.progress.at + l.progress.last
 	}
-	return ts
+	return ts, o
 }
 
 // textOf gives what an error says, or "" when it is none.

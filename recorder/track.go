@@ -66,6 +66,9 @@ type track struct {
 	// reported is when losses were logged last, unreported how many since.
 	reported   time.Time
 	unreported int
+
+	stats   trackStats
+	quality quality
 }
 
 func (s *Session) newTrack(who *participant, in *signaling.Track, clock *timeline.Clock) *track {
@@ -182,6 +185,9 @@ func notBefore(now, due time.Time) time.Time {
 // feed gives a packet in its order to the depacketizer of its codec.
 func (t *track) feed(out jitter.Popped, now time.Time) {
 	p := out.Packet
+	if p.Recovered {
+		t.stats.repeated++
+	}
 	t.keys.popped(p.Timestamp, now)
 	if t.dep == nil || p.PayloadType != t.payloadType {
 		if !t.change(p.PayloadType, now) {
@@ -272,6 +278,7 @@ func (t *track) drain(now time.Time) {
 func (t *track) frames(now time.Time) {
 	for t.dep.Ready() {
 		f, _ := t.dep.Next()
+		t.stats.frame(&f, now)
 		if f.Key && t.in.Kind == media.Video {
 			t.keys.keyframe(f.Timestamp, now)
 			t.keyed = t.keyed || begins(&f) && reached(t.cutAsk(), now)
@@ -294,6 +301,7 @@ func (t *track) collect(now time.Time) {
 
 // deliver gives a frame to the recording that it belongs to.
 func (t *track) deliver(f *depacket.Frame, at time.Duration, now time.Time) {
+	t.show(f, at)
 	if t.withholds(f, at) || t.skips(f) {
 		return
 	}

@@ -72,6 +72,7 @@ func publishFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "duration", Usage: "leave after `TIME` (default: stay)", DefaultText: "none"},
 		&cli.StringSliceFlag{Name: "ice-server", Usage: "`URL` of a STUN or TURN server, repeatable; stun:HOST, turn:USER:PASSWORD@HOST, turns:…"},
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
+		metricsFlag(),
 		&cli.StringFlag{Name: "control", Usage: "take commands as lines of JSON from `WHERE`: stdin, or unix:PATH"},
 		&cli.BoolFlag{Name: "json", Usage: "what was sent to whom, on stdout at the end"},
 	), withEnv(tokenFlags()...)...)
@@ -87,7 +88,7 @@ type publishOptions struct {
 	joinTimeout, duration time.Duration
 	iceServers            []peer.ICEServer
 	relayOnly, json       bool
-	control               string
+	control, metrics      string
 	token                 func() (string, error) // nil: none
 }
 
@@ -117,6 +118,9 @@ func publishOptionsOf(c *cli.Context) (publishOptions, error) {
 		return o, err
 	}
 	if err := checkControl(o.control); err != nil {
+		return o, err
+	}
+	if o.metrics, err = metricsAddr(c); err != nil {
 		return o, err
 	}
 	if o.minBitrate, err = parseBitrate(c.String("min-bitrate")); err != nil {

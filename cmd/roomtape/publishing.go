@@ -107,6 +107,11 @@ func (p *publisher) run(ctx context.Context, std stdio) error {
 		return err
 	}
 	defer func() { _ = p.source.Close() }() // it has nothing to lose
+	hush, err := serveMetrics(p.o.metrics, p.log, newPublishCollector(p.pub, p.log))
+	if err != nil {
+		return err
+	}
+	defer hush()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	if p.o.control != "" {

@@ -87,6 +87,8 @@ func recordFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "allow-control", Usage: "let participants pause, resume, mark and stop the recording by messages"},
 		&cli.BoolFlag{Name: "announce", Value: true, Usage: "tell the room that it is being recorded"},
 		&cli.StringFlag{Name: "publish", Usage: "also show `SOURCE` in the room, as publish does: screen, pattern, …"},
+		&cli.BoolFlag{Name: "stats", Value: true, Usage: "keep what each second was like, as stats.jsonl beside the recordings"},
+		metricsFlag(),
 		&cli.StringFlag{Name: "exec-after", Usage: "shell `COMMAND` to run when a file is final, with $ROOMTAPE_FILE and $ROOMTAPE_MANIFEST"},
 		&cli.BoolFlag{Name: "json", Usage: "the manifest on stdout at the end"},
 	), withEnv(tokenFlags()...)...)
@@ -99,7 +101,7 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 		participants: c.String("participants"), chunk: c.Duration("chunk"), maxWaitLoss: c.Duration("max-wait-loss"),
 		peerID: c.String("peer-id"), joinTimeout: c.Duration("join-timeout"),
 		wait: c.Duration("wait"), untilEmpty: c.Duration("until-empty"), duration: c.Duration("duration"),
-		announce: c.Bool("announce"), dumpRTP: c.Bool("dump-rtp"), messages: c.Bool("messages"), allowControl: c.Bool("allow-control"), execAfter: c.String("exec-after"), json: c.Bool("json"),
+		stats: c.Bool("stats"), announce: c.Bool("announce"), dumpRTP: c.Bool("dump-rtp"), messages: c.Bool("messages"), allowControl: c.Bool("allow-control"), execAfter: c.String("exec-after"), json: c.Bool("json"),
 	}
 	rawURL, err := oneArgument(c, "ROOM", "wss://rooms.example.org/standup")
 	if err != nil {
@@ -156,6 +158,9 @@ func recordOptionsOf(c *cli.Context) (recordOptions, error) {
 		if o.publishes, err = recordSourceOf(c.String("publish"), &o); err != nil {
 			return o, err
 		}
+	}
+	if o.metrics, err = metricsAddr(c); err != nil {
+		return o, err
 	}
 	return o, o.check()
 }

@@ -38,8 +38,9 @@ type recordOptions struct {
 	peerID                                  string
 	joinTimeout, wait, untilEmpty, duration time.Duration
 	iceServers                              []peer.ICEServer
-	relayOnly, announce, dumpRTP            bool
+	relayOnly, announce, dumpRTP, stats     bool
 	messages, allowControl                  bool
+	metrics                                 string // address to serve them at; "": nowhere
 	execAfter                               string
 	onRelayFailure                          func(error)
 	json                                    bool
@@ -89,6 +90,8 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		tellOrphans(findOrphans(o.out, o.partialSuffix, time.Now()), log)
 	}
 
+	watch := newWatch(o, log)
+	defer watch.close()
 	var showing *publisher
 	if o.publishes != nil {
 		showing = newPublisher(publishOptions{room: o.room, source: *o.publishes, minBitrate: defaultMinBitrate}, log)
@@ -97,6 +100,9 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		}
 		defer func() { _ = showing.source.Close() }() // it has nothing to lose
 		o.publish = showing.pub
+	}
+	if err := watch.listen(o.metrics, o.publish); err != nil {
+		return nil, err
 	}
 	// Where only relays are allowed and none works, nothing will ever come.
 	var relays relayTrouble
@@ -135,6 +141,9 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		defer h.Close(hookGrace)
 		store = hookStore{store, h}
 	}
+	if o.stats && sink.dir != "" {
+		watch.keep(sink.store)
+	}
 	var dumped func() (string, error)
 	source, finish := room, func() {}
 	if o.dumpRTP {
@@ -156,7 +165,7 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 		Space: sink.space, DiskReserve: o.diskReserve, DiskFloor: sink.floor(o.diskFloor),
 		RotateEvery: o.rotate.every, RotateSize: o.rotate.bytes,
 		Wait: o.wait, UntilEmpty: o.untilEmpty, Duration: o.duration,
-		Logger: log, OnStatus: statusShower(std, o.room),
+		Stats: watch.file, Logger: log, OnStatus: watch.teller(statusShower(std, o.room)),
 	})
 	if err != nil {
 		return nil, err
@@ -169,6 +178,7 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 	leave() // before anything that takes its time
 	err = listErrors(err, shown())
 	finish()
+	watch.close()
 	hash(ctx, session, log)
 	return &recorded{dir: sink.dir, manifest: session.Manifest()}, err
 }

@@ -29,7 +29,7 @@ func serveCommand(std stdio) *cli.Command {
 		Usage:     "be a room server, with a web page to talk and a WebSocket for everyone",
 		UsageText: "roomtape serve --listen :8765",
 		Description: `The web page is at /, the WebSocket at /ws/ROOM and at any other path a WebSocket client dials,
-health at /healthz. Browsers give camera and microphone to pages on localhost or behind TLS only.
+health at /healthz, Prometheus at /metrics. Browsers give camera and microphone to pages on localhost or behind TLS only.
 --listen with port 0 takes a free one; the addresses that are printed have the real one.
 
 ` + exitCodes(exitOK, exitInternal, exitUsage, exitForced),
@@ -164,7 +164,7 @@ func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 		listener = tls.NewListener(listener, o.tls)
 	}
 	r.http = &http.Server{
-		Handler:           r.rooms,
+		Handler:           withMetrics(r.rooms, serverCollector{r.rooms}),
 		ReadHeaderTimeout: 5 * time.Second, // for TLS too
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

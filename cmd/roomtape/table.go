@@ -29,10 +29,15 @@ func (p palette) bold(s string) string { return p.wrap("1", s) }
 func (p palette) dim(s string) string  { return p.wrap("2", s) }
 func (p palette) red(s string) string  { return p.wrap("31", s) }
 
-// statusColumns are the columns of the live table.
+func (p palette) yellow(s string) string { return p.wrap("33", s) }
+
+// statusColumns are the columns of the live table. Those for which there is no
+// room are left away, the last ones first.
 var statusColumns = []column{
 	{"PARTICIPANT", false}, {"CODEC", false}, {"SIZE", false}, {"BITRATE", true},
 	{"LOSS", true}, {"TIME", true}, {"BYTES", true},
+	{"QUALITY", false}, {"FPS", true}, {"RTT", true}, {"JITTER", true}, {"BUFFER", true}, {"A/V", true},
+	{"RESENT", true}, {"FREEZES", true}, {"NACK", true}, {"PLI", true}, {"ICE", false}, {"PATH", false},
 }
 
 // statusTable gives the lines of the live table: what is being recorded, one
@@ -62,6 +67,8 @@ func statusTable(room string, s recorder.Status, p palette, width, height int) [
 			line = p.red(line)
 		case !s.Participants[i-1].Present:
 			line = p.dim(line)
+		case len(poorOf(&s.Participants[i-1])) > 0:
+			line = p.yellow(line)
 		}
 		lines = append(lines, line)
 	}
@@ -96,7 +103,8 @@ func statusRow(s recorder.ParticipantStatus) []string {
 		}
 	}
 	codecs := strings.Join(append(video, audio...), "+")
-	row := []string{printable(s.ID), codecs, size, "", "", "", bytesText(s.Bytes)}
+	row := make([]string, len(statusColumns))
+	row[0], row[1], row[2], row[6] = printable(s.ID), codecs, size, bytesText(s.Bytes)
 	switch {
 	case s.Error != "":
 		row[1] = "failed"
@@ -106,6 +114,7 @@ func statusRow(s recorder.ParticipantStatus) []string {
 		row[1] = "no media"
 	default:
 		row[3], row[4], row[5] = bitrateText(bitrate), fmt.Sprintf("%.1f %%", 100*loss), clockText(longest)
+		copy(row[7:], qualityCells(&s))
 	}
 	return row
 }

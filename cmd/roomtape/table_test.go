@@ -14,12 +14,17 @@ func someStatus() recorder.Status {
 	video := recorder.TrackStatus{
 		Kind: media.Video, Codec: media.VP8, Width: 1280, Height: 720,
 		Bitrate: 2_400_000, Loss: 0.0125, Recorded: 65 * time.Second,
+		FrameRate: 29.97, Jitter: 4200 * time.Microsecond, Observed: true, Poor: []string{recorder.PoorLoss},
+		Totals: recorder.Totals{Frames: 10, Waited: 200 * time.Millisecond, Recovered: 7, Freezes: 2, Nacks: 5, PLIs: 3},
 	}
 	audio := recorder.TrackStatus{Kind: media.Audio, Codec: media.Opus, Bitrate: 32_000, Recorded: 66 * time.Second}
 	return recorder.Status{
 		Time: 3661 * time.Second, Files: 3, Bytes: 123_456_789,
 		Participants: []recorder.ParticipantStatus{
-			{ID: "alice", Present: true, Bytes: 20_000_000, Tracks: []recorder.TrackStatus{audio, video}},
+			{ID: "alice", Present: true, Bytes: 20_000_000, Tracks: []recorder.TrackStatus{audio, video}, Connections: []recorder.ConnectionStatus{{
+				Number: 1, Observed: true, RoundTrip: 38 * time.Millisecond, ICEState: "connected",
+				LocalCandidate: "host", RemoteCandidate: "srflx", Protocol: "udp", AVOffset: -12 * time.Millisecond, AVKnown: true,
+			}}},
 			{ID: "\x1b[2Jmallory\n" + strings.Repeat("x", 300), Present: true, Bytes: 5, Tracks: []recorder.TrackStatus{audio}},
 			{ID: "会議室の人", Present: false, Bytes: 1234},
 			{ID: "dora", Present: true, Error: "disk full", Tracks: []recorder.TrackStatus{video}},
@@ -29,12 +34,12 @@ func someStatus() recorder.Status {
 }
 
 func TestStatusTableShowsEachParticipant(t *testing.T) {
-	lines := statusTable("standup", someStatus(), palette{}, 400, 40)
+	lines := statusTable("standup", someStatus(), palette{}, 600, 40)
 	for i, want := range []string{
 		"● standup  1:01:01  123 MB in 3 files",
-		"PARTICIPANT CODEC SIZE BITRATE LOSS TIME BYTES",
-		"alice VP8+Opus 1280x720 2.4 Mb/s 1.2 % 0:01:06 20.0 MB",
-		`\x1b[2Jmallory\n` + strings.Repeat("x", 300) + " Opus 32.0 kb/s 0.0 % 0:01:06 5 B",
+		"PARTICIPANT CODEC SIZE BITRATE LOSS TIME BYTES QUALITY FPS RTT JITTER BUFFER A/V RESENT FREEZES NACK PLI ICE PATH",
+		"alice VP8+Opus 1280x720 2.4 Mb/s 1.2 % 0:01:06 20.0 MB poor: loss 30 38 ms 4.2 ms 20 ms -12 ms 7 2 5 3 connected host-srflx/udp",
+		`\x1b[2Jmallory\n` + strings.Repeat("x", 300) + " Opus 32.0 kb/s 0.0 % 0:01:06 5 B good 0.0 ms 0 0",
 		"会議室の人 left 1.2 kB",
 		"dora failed 1280x720 0 B",
 		"erin no media 0 B",

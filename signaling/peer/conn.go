@@ -28,6 +28,7 @@ type Conn struct {
 
 	negotiating sync.Mutex   // held by Offer, Answer, Accept
 	roundTrip   atomic.Int64 // nanoseconds
+	way         atomic.Pointer[way]
 	relays      atomic.Int32 // relay candidates gathered
 	tasks       sync.WaitGroup
 	closing     sync.Once

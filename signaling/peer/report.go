@@ -35,6 +35,7 @@ type reception struct {
 	received     uint32
 	expectedThen uint32
 	receivedThen uint32
+	rate         uint32 // of the clock that transit and jitter are in, in Hz
 	transit      uint32
 	jitter       float64
 
@@ -61,6 +62,7 @@ func (r *reception) arrive(p *media.Packet, at time.Duration, rate uint32) {
 		return
 	}
 	transit := uint32(at.Microseconds()*int64(rate)/1_000_000) - p.Timestamp
+	r.rate = rate
 	if r.received > 1 {
 		r.jitter += (math.Abs(float64(int32(transit-r.transit))) - r.jitter) / 16
 	}
@@ -71,12 +73,24 @@ func (r *reception) reported(ntp uint64, now time.Time) {
 	r.lastSR, r.lastSRAt = uint32(ntp>>16), now
 }
 
+// expected gives the extended highest sequence number, and how many packets there
+// are up to it.
+func (r *reception) expected() (highest, expected uint32) {
+	highest = r.cycles + uint32(r.max)
+	return highest, highest - uint32(r.base) + 1
+}
+
+// lost is how many packets have not come, less those that came more than once.
+func (r *reception) lost() int64 {
+	_, expected := r.expected()
+	return int64(expected) - int64(r.received)
+}
+
 // report gives the report block, and begins the next interval.
 func (r *reception) report(ssrc uint32, now time.Time) rtcp.ReceptionReport {
 	r.fresh = false
-	highest := r.cycles + uint32(r.max)
-	expected := highest - uint32(r.base) + 1
-	lost := max(-1<<23, min(1<<23-1, int64(expected)-int64(r.received)))
+	highest, expected := r.expected()
+	lost := max(-1<<23, min(1<<23-1, r.lost()))
 	interval, got := expected-r.expectedThen, r.received-r.receivedThen
 	r.expectedThen, r.receivedThen = expected, r.received
 	var fraction uint8
@@ -165,13 +179,6 @@ func bundle(packets []rtcp.Packet) (compounds [][]rtcp.Packet) {
 	return compounds
 }
 
-func (c *Conn) measure() {
-	ice := c.pc.SCTP().Transport().ICETransport()
-	if stats, ok := ice.GetSelectedCandidatePairStats(); ok {
-		c.roundTrip.Store(int64(stats.CurrentRoundTripTime * float64(time.Second)))
-	}
-}
-
 // due gives the feedback that is to be sent now, and tells whether a second has
 // gone by. It is called locked.
 func (c *Conn) due(now time.Time) (packets []rtcp.Packet, second bool) {
@@ -244,6 +251,7 @@ func (t *track) due(packets []rtcp.Packet, now time.Time) []rtcp.Packet {
 		pairs := rtcp.NackPairsFromSequenceNumbers(slices.Compact(t.nacks))
 		for part := range slices.Chunk(pairs, maxNackPairs) {
 			packets = append(packets, &rtcp.TransportLayerNack{SenderSSRC: reporter, MediaSSRC: t.SSRC, Nacks: part})
+			t.sent.nacks++
 		}
 		t.nacks = t.nacks[:0]
 	}
@@ -253,6 +261,7 @@ func (t *track) due(packets []rtcp.Packet, now time.Time) []rtcp.Packet {
 	if t.wantKey && !now.Before(t.nextKey) {
 		if t.section.pli || !t.section.fir {
 			packets = append(packets, &rtcp.PictureLossIndication{SenderSSRC: reporter, MediaSSRC: t.SSRC})
+			t.sent.plis++
 		} else {
 			// A repetition has the number of the request; this one is none once
 			// the track sends, since the keyframe may have been sent and lost
@@ -260,6 +269,7 @@ func (t *track) due(packets []rtcp.Packet, now time.Time) []rtcp.Packet {
 			if t.keyTries == 0 {
 				t.firSeq++
 			}
+			t.sent.firs++
 			packets = append(packets, &rtcp.FullIntraRequest{
 				SenderSSRC: reporter, MediaSSRC: t.SSRC,
 				FIR: []rtcp.FIREntry{{SSRC: t.SSRC, SequenceNumber: t.firSeq}},

@@ -27,6 +27,7 @@ type track struct {
 	firSeq   uint8
 	nacks    []uint16
 	arrived  arrived
+	sent     struct{ nacks, plis, firs uint64 } // packets of feedback
 }
 
 // apply takes what the descriptions say now. It is called locked.

@@ -159,6 +159,7 @@ func (r *refusal) message() message.Message {
 
 // refuse queues an error message for a socket and closes it after that.
 func (so *socket) refuse(code, text string, status websocket.StatusCode) {
+	so.server.counts.refused(code)
 	so.send(encode(message.Message{Type: message.Error, Code: code, Text: text}))
 	so.out.end(status, text)
 }

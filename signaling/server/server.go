@@ -123,7 +123,8 @@ type Server struct {
 	cfg  Config
 	page http.Handler
 
-	wg sync.WaitGroup // one for each socket
+	counts counts
+	wg     sync.WaitGroup // one for each socket
 
 	mu       sync.Mutex // guards what follows, and the room and id of sockets
 	stopping bool
@@ -218,12 +219,14 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	so.token = TokenOf(r)
 	var refused string
 	if so.address, refused = s.addresses.enter(addressOf(r.RemoteAddr), s.cfg, time.Now()); refused != "" {
+		s.counts.refused(RefusedSocket)
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, refused, http.StatusTooManyRequests)
 		return
 	}
 	defer s.addresses.leave(so.address)
 	if refused = s.admit(so); refused != "" {
+		s.counts.refused(RefusedSocket)
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, refused, http.StatusServiceUnavailable)
 		return
@@ -234,6 +237,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	h := &hijacked{ResponseWriter: w}
 	conn, err := websocket.Accept(h, r, &websocket.AcceptOptions{OriginPatterns: s.cfg.Origins})
 	if err != nil {
+		s.counts.refused(RefusedSocket)
 		s.cfg.Logger.Info("WebSocket refused", "remote", r.RemoteAddr, "reason", err)
 		return
 	}

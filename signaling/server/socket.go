@@ -111,6 +111,7 @@ func (so *socket) read(conn *websocket.Conn) error {
 		case err != nil:
 			return err
 		}
+		so.server.counts.in(len(b))
 		if err := so.throttle(so.limit, cost(len(b))); err != nil {
 			return err
 		}
@@ -126,6 +127,7 @@ func (so *socket) read(conn *websocket.Conn) error {
 				so.refuse(refused.code, refused.text, refused.status)
 				return errors.New(refused.text)
 			}
+			so.server.counts.refused(refused.code)
 			so.send(encode(refused.message()))
 		}
 	}
@@ -157,6 +159,7 @@ func (so *socket) throttle(limit *rate.Limiter, n int) error {
 		return nil
 	}
 	so.warn.Do(func() {
+		so.server.counts.refused(message.CodeRateLimited)
 		so.log.Info("peer sends too fast", "peer", so.id)
 		so.send(encode(message.Message{Type: message.Error, Code: message.CodeRateLimited,
 			Text: fmt.Sprintf("more than %g messages a second; yours are read more slowly now", float64(limit.Limit()))}))
@@ -189,6 +192,7 @@ func (so *socket) handle(b []byte) *refusal {
 			return refused
 		}
 		so.log = so.log.With("room", roomID)
+		so.server.counts.joined()
 		so.log.Info("peer joined", "peer", e.PeerID)
 		close(so.joined)
 		if at := so.claims.Expires; !at.IsZero() {
@@ -214,6 +218,7 @@ func (so *socket) write(conn *websocket.Conn) {
 				so.cut()
 				return
 			}
+			so.server.counts.out(len(b))
 		case ended:
 			status, reason := so.out.closing()
 			_ = conn.Close(status, reason) // an error is the peer gone

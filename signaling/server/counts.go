@@ -1,0 +1,76 @@
+package server
+
+import (
+	"maps"
+	"sync"
+)
+
+// Counts is what a server has done since it began, and what there is now.
+type Counts struct {
+	// Rooms, Peers and Sockets are there now; a socket that has not joined is
+	// no peer.
+	Rooms, Peers, Sockets int
+	// Joins counts the peers that have joined.
+	Joins int64
+	// MessagesIn and BytesIn were read from WebSockets, MessagesOut and
+	// BytesOut written to them.
+	MessagesIn, BytesIn, MessagesOut, BytesOut int64
+	// Refused counts what was refused, by the code of the error that was sent,
+	// or RefusedSocket.
+	Refused map[string]int64
+}
+
+// RefusedSocket is the Counts.Refused of WebSockets that were not let in.
+const RefusedSocket = "socket"
+
+// counts has a lock of its own, which is held for nothing else.
+type counts struct {
+	mu sync.Mutex
+	Counts
+}
+
+func (c *counts) in(size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.MessagesIn++
+	c.BytesIn += int64(size)
+}
+
+func (c *counts) out(size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.MessagesOut++
+	c.BytesOut += int64(size)
+}
+
+func (c *counts) joined() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Joins++
+}
+
+// refused counts by a code, which must be one of ours: there may only be so many.
+func (c *counts) refused(code string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.Refused == nil {
+		c.Refused = map[string]int64{}
+	}
+	c.Refused[code]++
+}
+
+// Counts gives what is counted. It may be called by any goroutine.
+func (s *Server) Counts() Counts {
+	s.mu.Lock()
+	rooms, peers, sockets := len(s.rooms), 0, len(s.sockets)
+	for _, rm := range s.rooms {
+		peers += len(rm.peers)
+	}
+	s.mu.Unlock()
+	s.counts.mu.Lock()
+	defer s.counts.mu.Unlock()
+	c := s.counts.Counts
+	c.Rooms, c.Peers, c.Sockets = rooms, peers, sockets
+	c.Refused = maps.Clone(c.Refused)
+	return c
+}
