@@ -14,10 +14,11 @@ import (
 	"github.com/roomtape/roomtape/capture"
 )
 
-// Pattern gives the inputs of a moving test picture with the time and the number
-// of the frame, and a white square and a beep in the first tenth of each second
-// of the source.
-func Pattern(c capture.Constraints) (picture, sound func(elapsed time.Duration) Input) {
+// Pattern gives the inputs of a moving test picture with the number of the frame,
+// and a white square and a beep in the first tenth of each second of the source.
+// With text, the time of day and the number stand large in its middle, for which
+// ffmpeg needs a font.
+func Pattern(c capture.Constraints, text bool) (picture, sound func(elapsed time.Duration) Input) {
 	width, height, rate := c.Width, c.Height, c.FrameRate
 	if width == 0 {
 		width, height = 1280, 720
@@ -26,11 +27,14 @@ func Pattern(c capture.Constraints) (picture, sound func(elapsed time.Duration) 
 		rate = 30
 	}
 	picture = func(elapsed time.Duration) Input {
-		frame := int(math.Round(elapsed.Seconds() * float64(rate)))
+		filter := fmt.Sprintf("drawbox=x=0:y=0:w=iw/8:h=ih/8:color=white:t=fill:enable='lt(mod(t+%s,1),0.1)'", seconds(elapsed))
+		if text {
+			frame := int(math.Round(elapsed.Seconds() * float64(rate)))
+			filter = fmt.Sprintf("drawtext=text='%%{localtime} frame %%{eif\\:n+%d\\:d}':x=(w-tw)/2:y=h/2-th:fontsize=h/14:fontcolor=white:box=1:boxcolor=black@0.8:boxborderw=8,", frame) + filter
+		}
 		return Input{
-			Args: []string{"-re", "-f", "lavfi", "-i", fmt.Sprintf("testsrc2=size=%dx%d:rate=%d", width, height, rate)},
-			Filter: fmt.Sprintf("drawtext=text='%%{localtime} frame %%{eif\\:n+%d\\:d}':x=(w-tw)/2:y=h/2-th:fontsize=h/14:fontcolor=white:box=1:boxcolor=black@0.8:boxborderw=8,"+
-				"drawbox=x=0:y=0:w=iw/8:h=ih/8:color=white:t=fill:enable='lt(mod(t+%s,1),0.1)'", frame, seconds(elapsed)),
+			Args:   []string{"-re", "-f", "lavfi", "-i", fmt.Sprintf("testsrc2=size=%dx%d:rate=%d", width, height, rate)},
+			Filter: filter,
 		}
 	}
 	sound = func(elapsed time.Duration) Input {

@@ -79,13 +79,20 @@ func openScreen(ctx context.Context, o sourceOptions, log *slog.Logger) (capture
 }
 
 func openPattern(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
-	cfg := ffmpeg.Config{Logger: log}
-	picture, sound := ffmpeg.Pattern(o.Constraints)
-	cfg.Picture = picture
-	if o.audio == "source" {
-		cfg.Sound = sound
+	open := func(text bool) (capture.Source, error) {
+		cfg := ffmpeg.Config{Logger: log}
+		picture, sound := ffmpeg.Pattern(o.Constraints, text)
+		cfg.Picture = picture
+		if o.audio == "source" {
+			cfg.Sound = sound
+		}
+		return openFFmpeg(ctx, o, cfg)
 	}
-	return openFFmpeg(ctx, o, cfg)
+	s, err := open(true)
+	if errors.Is(err, capture.ErrUnavailable) { // maybe for want of a font
+		s, err = open(false)
+	}
+	return s, err
 }
 
 func openArguments(ctx context.Context, o sourceOptions, log *slog.Logger) (capture.Source, error) {
