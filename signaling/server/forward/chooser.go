@@ -1,0 +1,108 @@
+package forward
+
+import "time"
+
+const (
+	// headroom is how much of an estimate is used, in per cent: the rest is for
+	// headers, retransmissions and keyframes.
+	headroom = 90
+	// raiseAfter is how long a subscriber keeps what it has before it is given
+	// more. Each time that turns out to have been too much within regret, the
+	// wait doubles, up to raiseMax; after calm without that it is as at first.
+	raiseAfter = 3 * time.Second
+	raiseMax   = 2 * time.Minute
+	regret     = 15 * time.Second
+	calm       = time.Minute
+)
+
+// Encoding is one of the encodings of a track, which is being sent.
+type Encoding struct {
+	Source  uint32 // SSRC
+	Bitrate int    // bit/s, as measured
+}
+
+// Demand is what a subscriber wants of one track.
+type Demand struct {
+	// Encodings are those that are sent, the least first. Limit is how many of
+	// them may be chosen, from the least; 0: all.
+	Encodings []Encoding
+	Limit     int
+	// Wanted is the encoding that was chosen before, and is after Choose.
+	Wanted uint32
+}
+
+// index gives the place of the encoding that was chosen before, or -1.
+func (d *Demand) index() int {
+	for i, e := range d.Encodings {
+		if e.Source == d.Wanted {
+			return i
+		}
+	}
+	return -1
+}
+
+// Chooser shares what one subscriber can receive among the tracks that it wants.
+// The zero Chooser is ready for use, by one goroutine at a time.
+type Chooser struct {
+	wait          time.Duration
+	raised, moved time.Time
+}
+
+// Choose sets the Wanted of each demand, for somebody who can receive so many
+// bit/s. Nobody gets less than the least encoding; what is left is given to
+// those whose next encoding is in reach, all of them one step before any of them
+// two, the first of them first.
+func (c *Chooser) Choose(now time.Time, estimate int, demands []*Demand) {
+	budget := estimate / 100 * headroom
+	chosen := make([]int, len(demands))
+	sum, most := 0, 0
+	for _, d := range demands {
+		if len(d.Encodings) > 0 {
+			sum += d.Encodings[0].Bitrate
+			most = max(most, len(d.Encodings))
+		}
+	}
+	for level := 1; level < most; level++ {
+		for i, d := range demands {
+			if level >= len(d.Encodings) || d.Limit > 0 && level >= d.Limit || chosen[i] != level-1 {
+				continue
+			}
+			more := d.Encodings[level].Bitrate - d.Encodings[level-1].Bitrate
+			if sum+more <= budget {
+				chosen[i], sum = level, sum+more
+			}
+		}
+	}
+	if c.wait == 0 {
+		c.wait = raiseAfter
+	}
+	raised, lowered := false, false
+	for i, d := range demands {
+		if len(d.Encodings) == 0 {
+			continue
+		}
+		old := d.index()
+		switch {
+		case old < 0: // new, or its encoding has ended
+		case chosen[i] > old && now.Sub(c.moved) < c.wait:
+			continue
+		case chosen[i] > old:
+			raised = true
+		case chosen[i] < old && (d.Limit == 0 || old < d.Limit):
+			lowered = true
+		}
+		d.Wanted = d.Encodings[chosen[i]].Source
+	}
+	switch {
+	case lowered && now.Sub(c.raised) < regret:
+		c.wait = min(2*c.wait, raiseMax)
+	case now.Sub(c.moved) > max(calm, 2*c.wait):
+		c.wait = raiseAfter
+	}
+	if lowered {
+		c.moved = now
+	}
+	if raised {
+		c.raised, c.moved = now, now
+	}
+}

@@ -1,0 +1,309 @@
+package forward
+
+import (
+	"math"
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+)
+
+const (
+	// window is how far back, in packets, late ones are put in their place.
+	window = 1024
+	// maxJump is the largest step of sequence numbers that is loss rather than a
+	// sender that has begun anew.
+	maxJump = 3000
+	// maxHeld and holdFor bound how many packets of the next encoding wait for
+	// the end of a frame of the one before, and how long.
+	maxHeld = 128
+	holdFor = 100 * time.Millisecond
+)
+
+// Packet is one RTP packet, before or after. Payload is shared and is not changed.
+type Packet struct {
+	Arrival   time.Time
+	Sequence  uint16
+	Timestamp uint32
+	Marker    bool
+	Payload   []byte
+	// Capture and Dependency are the header extensions abs-capture-time and
+	// dependency descriptor, which pass as they are; empty: none.
+	Capture, Dependency []byte
+}
+
+// place is what became of one sequence number of an encoding.
+type place struct {
+	in, out uint16
+	state   byte
+}
+
+const (
+	unknown  byte = iota
+	reserved      // it has not come yet
+	taken
+)
+
+// mapping is how packets of one encoding become the stream's.
+type mapping struct {
+	source    uint32
+	began     bool
+	highest   uint16 // of the encoding
+	shift     uint16 // out - in, sequence numbers
+	timeShift uint32
+	late      uint32 // how much of timeShift is there only so that time goes on
+	fresh     bool   // nothing of it went out
+	last      uint32 // when another followed: the timestamp that went out last
+	idShift   uint16
+	tl0Shift  uint8
+	places    [window]place
+}
+
+// Stream makes the packets of a track's encodings one stream. It is used by one
+// goroutine at a time.
+type Stream struct {
+	codec   media.Codec
+	current *mapping
+	before  *mapping
+	started bool
+
+	// What went out last.
+	sequence  uint16
+	timestamp uint32
+	at        time.Time
+	whole     bool // the newest packet ended its frame
+	id        uint16
+	tl0       uint8
+
+	held      []Packet // of heldFrom, which begins with a keyframe
+	heldFrom  uint32
+	heldSince time.Time
+
+	reports map[uint32]report
+}
+
+// report is what a sender report says (RFC 3550 §6.4.1).
+type report struct {
+	ntp uint64
+	rtp uint32
+}
+
+// maxReports is of how many encodings reports are kept.
+const maxReports = 16
+
+// NewStream makes a stream of this codec whose packets begin with this number.
+func NewStream(codec media.Codec, sequence uint16) *Stream {
+	return &Stream{codec: codec, sequence: sequence - 1, whole: true, reports: map[uint32]report{}}
+}
+
+// Current is the encoding, by its SSRC, whose packets go out; ok is false before
+// the first.
+func (s *Stream) Current() (source uint32, ok bool) {
+	if s.current == nil {
+		return 0, false
+	}
+	return s.current.source, true
+}
+
+// Report takes a sender report of an encoding, and gives the timestamp of the
+// stream that it is about; ok is false when it is not of the current one.
+func (s *Stream) Report(source uint32, ntp uint64, rtp uint32) (timestamp uint32, ok bool) {
+	if _, known := s.reports[source]; known || len(s.reports) < maxReports {
+		s.reports[source] = report{ntp, rtp}
+	}
+	if s.current == nil || s.current.source != source {
+		return 0, false
+	}
+	return rtp + s.current.timeShift - s.current.late, true
+}
+
+// Take takes a packet of an encoding, and appends to out what is to be sent now.
+// wanted is the encoding that the subscriber is to get: its next keyframe begins
+// it. Packets of others are dropped, but for those that the current one, or the
+// one before, has sent again.
+func (s *Stream) Take(out []Packet, source uint32, wanted uint32, p Packet) []Packet {
+	if len(p.Payload) == 0 && s.current == nil {
+		return out
+	}
+	if len(s.held) > 0 && (s.whole || p.Arrival.Sub(s.heldSince) > holdFor || s.heldFrom != wanted) {
+		out = s.release(out, wanted)
+	}
+	switch {
+	case s.current != nil && source == s.current.source:
+		out = s.put(out, s.current, p)
+		if len(s.held) > 0 && s.whole {
+			out = s.release(out, wanted)
+		}
+		return out
+	case source == wanted && len(s.held) > 0:
+		if len(s.held) < maxHeld {
+			s.held = append(s.held, p)
+			return out
+		}
+		out = s.release(out, wanted)
+		return s.put(out, s.current, p)
+	case source == wanted && Key(s.codec, p.Payload):
+		if !s.whole {
+			s.held, s.heldFrom, s.heldSince = append(s.held, p), source, p.Arrival
+			return out
+		}
+		s.change(source, p)
+		return s.put(out, s.current, p)
+	case s.before != nil && source == s.before.source:
+		return s.put(out, s.before, p)
+	}
+	return out
+}
+
+// release lets the encoding begin that was held back.
+func (s *Stream) release(out []Packet, wanted uint32) []Packet {
+	held := s.held
+	s.held = nil
+	if s.heldFrom != wanted {
+		return out // another one is wanted by now
+	}
+	s.change(s.heldFrom, held[0])
+	for _, p := range held {
+		out = s.put(out, s.current, p)
+	}
+	return out
+}
+
+// change makes an encoding the current one. Its first packet is p.
+func (s *Stream) change(source uint32, p Packet) {
+	m := &mapping{source: source, fresh: true}
+	next := s.sequence + 1
+	if s.started && !s.whole {
+		// What has gone out of the last frame is not all of it, and must not be
+		// taken for it: the missing number says so.
+		next++
+	}
+	m.shift = next - p.Sequence
+	m.highest = p.Sequence - 1
+	if s.started {
+		at, late := s.instant(source, p)
+		m.timeShift, m.late = at-p.Timestamp, late
+		info := look(s.codec, p.Payload)
+		if info.idSize > 0 {
+			m.idShift = s.id + 1 - info.getID(p.Payload)
+		}
+		if info.tl0 > 0 && info.tl0 < len(p.Payload) {
+			m.tl0Shift = s.tl0 + 1 - p.Payload[info.tl0]
+		}
+	}
+	if s.current != nil {
+		s.current.last = s.timestamp
+	}
+	s.before, s.current = s.current, m
+}
+
+// instant is when, on the stream's clock, the first frame of another encoding is:
+// by what the sender says of both, else by the time gone by. It is always after
+// what went out before, and late by that much.
+func (s *Stream) instant(source uint32, p Packet) (at, late uint32) {
+	rate := float64(s.codec.ClockRate())
+	gone := p.Arrival.Sub(s.at).Seconds()
+	at = s.timestamp + uint32(int64(max(0, min(gone, 3600))*rate))
+	first := s.timestamp + uint32(rate/1000)
+	a, okA := s.reports[s.current.source]
+	b, okB := s.reports[source]
+	if okA && okB && s.current.source != source {
+		between := float64(int64(b.ntp-a.ntp)) / (1 << 32)
+		exact := a.rtp + s.current.timeShift - s.current.late + uint32(int64(between*rate)) + (p.Timestamp - b.rtp)
+		// A stranger's words: not to be believed when far from the truth.
+		if d := int64(int32(exact - at)); float64(max(d, -d)) < rate && math.Abs(between) < 3600 {
+			if int32(exact-first) < 0 {
+				return first, first - exact
+			}
+			return exact, 0
+		}
+	}
+	if int32(at-first) < 0 {
+		at = first
+	}
+	return at, 0
+}
+
+// put sends a packet of an encoding under its number in the stream. A late one
+// takes the place that was kept for it, once.
+func (s *Stream) put(out []Packet, m *mapping, p Packet) []Packet {
+	ahead := int(int16(p.Sequence - m.highest))
+	switch {
+	case m == s.before && ahead > 0:
+		return out // its time is over
+	case ahead > maxJump, ahead < -maxJump:
+		if !m.began || m == s.before || !Key(s.codec, p.Payload) {
+			return out
+		}
+		s.change(m.source, p)
+		return s.put(out, s.current, p)
+	case ahead <= 0:
+		at := &m.places[p.Sequence%window]
+		if at.state != reserved || at.in != p.Sequence {
+			return out
+		}
+		if m == s.before && int32(p.Timestamp+m.timeShift-m.last) > 0 {
+			return out // of a frame in whose place the other encoding has begun
+		}
+		at.state = taken
+		q := s.rewritten(m, p, at.out)
+		if m == s.current {
+			s.note(m, q)
+		}
+		return append(out, q)
+	}
+	for n := m.highest + 1; n != p.Sequence; n++ {
+		m.places[n%window] = place{in: n, out: n + m.shift, state: reserved}
+	}
+	m.highest, m.began = p.Sequence, true
+	if len(p.Payload) == 0 { // it probes the bandwidth: what follows moves up
+		m.places[p.Sequence%window] = place{in: p.Sequence, state: taken}
+		m.shift--
+		if number := p.Sequence + m.shift; number != s.sequence {
+			s.sequence, s.whole = number, false // it is still to come
+		}
+		return out
+	}
+	number := p.Sequence + m.shift
+	m.places[p.Sequence%window] = place{in: p.Sequence, out: number, state: taken}
+	q := s.rewritten(m, p, number)
+	s.started, s.sequence, s.at = true, number, p.Arrival
+	s.note(m, q)
+	return append(out, q)
+}
+
+// note remembers what has gone out, for what is to follow it.
+func (s *Stream) note(m *mapping, q Packet) {
+	if q.Sequence == s.sequence {
+		s.whole = q.Marker || s.codec.Kind() == media.Audio
+	}
+	if int32(q.Timestamp-s.timestamp) <= 0 && !m.fresh || len(q.Payload) == 0 {
+		return
+	}
+	s.timestamp, m.fresh = q.Timestamp, false
+	info := look(s.codec, q.Payload)
+	if info.idSize > 0 {
+		s.id = info.getID(q.Payload)
+	}
+	if info.tl0 > 0 && info.tl0 < len(q.Payload) {
+		s.tl0 = q.Payload[info.tl0]
+	}
+}
+
+// rewritten gives the packet as it goes out.
+func (s *Stream) rewritten(m *mapping, p Packet, number uint16) Packet {
+	p.Sequence = number
+	p.Timestamp += m.timeShift
+	info := look(s.codec, p.Payload)
+	id, tl0 := info.idSize > 0 && m.idShift != 0, info.tl0 > 0 && info.tl0 < len(p.Payload) && m.tl0Shift != 0
+	if id || tl0 {
+		b := append([]byte(nil), p.Payload...)
+		if id {
+			info.setID(b, info.getID(b)+m.idShift)
+		}
+		if tl0 {
+			b[info.tl0] += m.tl0Shift
+		}
+		p.Payload = b
+	}
+	return p
+}
