@@ -21,6 +21,10 @@ const (
 	// CodeUnknownPeer: the target of an offer or answer is not in the room;
 	// peer_id names it.
 	CodeUnknownPeer = "unknown_peer"
+	// CodeUnknownTrack: what is to be subscribed to is not published in the room.
+	CodeUnknownTrack = "unknown_track"
+	// CodeTooManyTracks refuses to publish or to subscribe.
+	CodeTooManyTracks = "too_many_tracks"
 	// CodeRateLimited: messages come too fast, and are read more slowly.
 	CodeRateLimited = "rate_limited"
 	// CodeTooLarge: the message is larger than the server relays. Fatal when

@@ -26,6 +26,22 @@ const (
 	Error        Type = "error"
 )
 
+// The further messages of rooms that a server forwards, in which it is a peer
+// with the id SFU.
+const (
+	ParticipantJoined Type = "participant_joined"
+	ParticipantLeft   Type = "participant_left"
+	PublishTrack      Type = "publish_track"
+	TrackAvailable    Type = "track_available"
+	TrackRemoved      Type = "track_removed"
+	SubscribeTrack    Type = "subscribe_track"
+	UnsubscribeTrack  Type = "unsubscribe_track"
+	Subscribed        Type = "subscribed"
+)
+
+// SFU is the peer id of a server that forwards.
+const SFU = "sfu"
+
 // MaxSize is the largest message in bytes that we send or accept; some servers
 // in the field close the socket above it.
 const MaxSize = 1 << 20
@@ -57,6 +73,16 @@ type Message struct {
 	Peers  []string `json:"peers,omitzero"`
 	Target string   `json:"target,omitempty"`
 	From   string   `json:"from,omitempty"`
+
+	// Of rooms that are forwarded. TrackType is "audio" or "video", MID the
+	// m-line that carries a track. Quality is how much of a track a subscriber
+	// wants at most: "low", "medium", or "best", which "" means too.
+	ParticipantID string `json:"participant_id,omitempty"`
+	PublisherID   string `json:"publisher_id,omitempty"`
+	TrackID       string `json:"track_id,omitempty"`
+	TrackType     string `json:"track_type,omitempty"`
+	MID           string `json:"mid,omitempty"`
+	Quality       string `json:"quality,omitempty"`
 
 	Offer     *Description `json:"offer,omitempty"`
 	Answer    *Description `json:"answer,omitempty"`

@@ -71,15 +71,18 @@ func (c *Config) codecs() ([]media.Codec, error) {
 	return list, nil
 }
 
-func newMediaEngine(codecs []media.Codec) (*webrtc.MediaEngine, error) {
+func newMediaEngine(codecs []media.Codec, forwarding bool) (*webrtc.MediaEngine, error) {
 	m := &webrtc.MediaEngine{}
 	for _, codec := range codecs {
 		for _, f := range formats {
 			if f.codec != codec {
 				continue
 			}
-			if err := registerFormat(m, f); err != nil {
+			if err := registerFormat(m, f, !forwarding); err != nil {
 				return nil, fmt.Errorf("peer: registering %v: %w", codec, err)
+			}
+			if forwarding { // who forwards can't turn one format into another
+				break
 			}
 		}
 	}
@@ -108,8 +111,8 @@ func newMediaEngine(codecs []media.Codec) (*webrtc.MediaEngine, error) {
 // only when it stands before Opus.
 const redType = 63
 
-func registerFormat(m *webrtc.MediaEngine, f format) error {
-	if f.codec.Kind() == media.Audio {
+func registerFormat(m *webrtc.MediaEngine, f format, red bool) error {
+	if f.codec.Kind() == media.Audio && red {
 		err := m.RegisterCodec(webrtc.RTPCodecParameters{
 			RTPCodecCapability: webrtc.RTPCodecCapability{
 				MimeType: mimeRED, ClockRate: f.codec.ClockRate(), Channels: 2, SDPFmtpLine: fmt.Sprintf("%d/%[1]d", f.pt),
@@ -120,6 +123,8 @@ func registerFormat(m *webrtc.MediaEngine, f format) error {
 		if err != nil {
 			return err
 		}
+	}
+	if f.codec.Kind() == media.Audio {
 		return m.RegisterCodec(webrtc.RTPCodecParameters{
 			RTPCodecCapability: webrtc.RTPCodecCapability{
 				MimeType: "audio/" + f.codec.String(), ClockRate: f.codec.ClockRate(), Channels: 2, SDPFmtpLine: f.fmtp,

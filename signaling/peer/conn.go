@@ -24,7 +24,9 @@ type Conn struct {
 	factory *Factory
 	opts    Options
 	pc      *webrtc.PeerConnection
-	feed    *feed // nil: nothing is published
+	api     *webrtc.API
+	feed    *feed                   // nil: nothing is published
+	outlets atomic.Pointer[outlets] // nil: nothing is forwarded
 
 	negotiating sync.Mutex   // held by Offer, Answer, Accept
 	roundTrip   atomic.Int64 // nanoseconds
@@ -197,7 +199,7 @@ func (c *Conn) prepare() error {
 	cfg := &c.factory.cfg
 	recvonly := webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}
 	for i, kind := range []media.Kind{media.Audio, media.Video, media.Video} {
-		if cfg.SendOnly || cfg.Only != media.KindUnknown && kind != cfg.Only {
+		if cfg.SendOnly || cfg.Forwarding || cfg.Only != media.KindUnknown && kind != cfg.Only {
 			continue
 		}
 		if c.feed != nil && i < 2 && cfg.Publish.codec(kind) != media.CodecUnknown {
@@ -258,8 +260,10 @@ func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 			return message.Description{}, fmt.Errorf("peer: opening a data channel: %w", err)
 		}
 	}
-	if err := preferRED(c.pc); err != nil {
-		return message.Description{}, fmt.Errorf("peer: ordering the codecs: %w", c.or(err))
+	if !c.factory.cfg.Forwarding {
+		if err := preferRED(c.pc); err != nil {
+			return message.Description{}, fmt.Errorf("peer: ordering the codecs: %w", c.or(err))
+		}
 	}
 	answer, err := c.pc.CreateAnswer(nil)
 	if err != nil {
@@ -409,6 +413,9 @@ func (c *Conn) Close() error {
 		c.mu.Unlock()
 		if c.feed != nil {
 			c.feed.close()
+		}
+		if out := c.outlets.Load(); out != nil {
+			out.estimate.close()
 		}
 		c.factory.forget(c)
 

@@ -80,6 +80,15 @@ func (e *estimator) add(ssrc uint32, id uint8, to webrtc.TrackLocalWriter) {
 	}, writer)
 }
 
+// remove forgets sources.
+func (e *estimator) remove(ssrcs ...uint32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ssrc := range ssrcs {
+		delete(e.sent, ssrc)
+	}
+}
+
 // write sends a packet of a source that was added.
 func (e *estimator) write(h *rtp.Header, payload []byte) error {
 	e.mu.Lock()

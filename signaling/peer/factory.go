@@ -146,7 +146,7 @@ func (f *Factory) forget(c *Conn) {
 // api gives a pion API for one connection: what is received goes through its
 // SettingEngine, which therefore can't be shared.
 func (f *Factory) api(c *Conn) (*webrtc.API, error) {
-	engine, err := newMediaEngine(f.codecs)
+	engine, err := newMediaEngine(f.codecs, f.cfg.Forwarding)
 	if err != nil {
 		return nil, err
 	}
@@ -204,6 +204,7 @@ func (f *Factory) Connect(o Options) (*Conn, error) {
 	if f.closed {
 		return nil, ErrClosed
 	}
+	c.api = api
 	if c.pc, err = api.NewPeerConnection(cfg); err != nil {
 		return nil, fmt.Errorf("peer: making a connection: %w", err)
 	}

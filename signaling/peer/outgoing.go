@@ -32,7 +32,7 @@ type outgoing struct {
 
 // Bind implements webrtc.TrackLocal: the descriptions are exchanged.
 func (o *outgoing) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
-	params, rtxType, ok := o.choose(c.CodecParameters())
+	params, rtxType, ok := chooseFormat(c.CodecParameters(), o.codec)
 	if !ok {
 		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
 	}
@@ -58,11 +58,11 @@ func (o *outgoing) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, 
 	return params, nil
 }
 
-// choose gives the payload type that our frames fit, and its RTX's.
-func (o *outgoing) choose(params []webrtc.RTPCodecParameters) (p webrtc.RTPCodecParameters, rtx uint8, ok bool) {
+// chooseFormat gives the payload type that frames of a codec fit, and its RTX's.
+func chooseFormat(params []webrtc.RTPCodecParameters, codec media.Codec) (p webrtc.RTPCodecParameters, rtx uint8, ok bool) {
 	for _, p := range params {
 		_, name, _ := strings.Cut(p.MimeType, "/")
-		if media.ParseCodec(name) != o.codec || !fits(o.codec, p.SDPFmtpLine) {
+		if media.ParseCodec(name) != codec || !fits(codec, p.SDPFmtpLine) {
 			continue
 		}
 		for _, r := range params {
@@ -90,7 +90,7 @@ func fits(c media.Codec, fmtp string) bool {
 func (o *outgoing) Unbind(webrtc.TrackLocalContext) error { return nil }
 
 // ID implements webrtc.TrackLocal.
-func (o *outgoing) ID() string { return o.feed.pub.cfg.Stream + "-" + o.kind.String() }
+func (o *outgoing) ID() string { return o.feed.pub.TrackID(o.kind) }
 
 // RID implements webrtc.TrackLocal.
 func (o *outgoing) RID() string { return "" }
@@ -143,13 +143,20 @@ func (o *outgoing) send(b *burst, i int) int {
 func (o *outgoing) repeat(p sent) int {
 	h, payload := p.header, p.payload
 	if o.rtx != 0 {
-		payload = append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(p.payload)), h.SequenceNumber), p.payload...)
-		h.SSRC, h.PayloadType, h.SequenceNumber = o.rtx, o.rtxType, o.rtxSequence
+		h, payload = repeated(p, o.rtx, o.rtxType, o.rtxSequence)
 		o.rtxSequence++
 	}
 	h.Extension, h.ExtensionProfile, h.Extensions = false, 0, nil
 	_ = o.feed.estimate.write(&h, payload)
 	return len(payload)
+}
+
+// repeated makes the retransmission of a packet (RFC 4588 §4).
+func repeated(p sent, rtx uint32, rtxType uint8, sequence uint16) (rtp.Header, []byte) {
+	h := p.header
+	payload := append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(p.payload)), h.SequenceNumber), p.payload...)
+	h.SSRC, h.PayloadType, h.SequenceNumber = rtx, rtxType, sequence
+	return h, payload
 }
 
 // report gives a sender report (RFC 3550 §6.4.1), or nil before the first packet.

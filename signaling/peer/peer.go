@@ -144,6 +144,10 @@ type Config struct {
 	// that are offered. SendOnly receives nothing from anybody.
 	Publish  *Publication
 	SendOnly bool
+	// Forwarding is for one side of a connection with a server that forwards: no
+	// m-lines are offered to receive on, since tracks come with offers of the
+	// server's, and each codec has one format only.
+	Forwarding bool
 	// ICEServers are the STUN and TURN servers to use; none by default.
 	ICEServers []ICEServer
 	// RelayOnly uses candidates from TURN servers and no others.

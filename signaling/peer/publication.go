@@ -127,6 +127,15 @@ func (p *Publication) codec(k media.Kind) media.Codec {
 	return p.cfg.Video
 }
 
+// TrackID is the track id that viewers see of the track of a kind; "" when there
+// is none.
+func (p *Publication) TrackID(k media.Kind) string {
+	if p.codec(k) == media.CodecUnknown {
+		return ""
+	}
+	return p.cfg.Stream + "-" + k.String()
+}
+
 // burst is a frame on its way to the viewers: shared by all, changed by none.
 type burst struct {
 	kind     media.Kind

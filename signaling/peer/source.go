@@ -159,6 +159,9 @@ func (w rtcpSink) Write(b []byte) (int, error) {
 	if len(b) < 8 {
 		return len(b), nil
 	}
+	if out := w.c.outlets.Load(); out != nil {
+		out.heard(b, time.Now(), time.Duration(w.c.roundTrip.Load()))
+	}
 	if w.c.feed != nil {
 		w.c.feed.heard(b, time.Now())
 	}

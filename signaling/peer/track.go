@@ -17,6 +17,7 @@ type track struct {
 	source  *source
 	section *section
 
+	mid, rid      string // as long as the track is
 	started, over bool
 	seen          bool // a packet has come
 	latest        time.Time
@@ -28,6 +29,17 @@ type track struct {
 	nacks    []uint16
 	arrived  arrived
 	sent     struct{ nacks, plis, firs uint64 } // packets of feedback
+}
+
+// Encoding gives, of a track that a connection of this package has told of, the
+// m-line that it came by (RFC 8843 §8) and, with simulcast, which encoding it is
+// (RFC 8851); "" when there is only one.
+func Encoding(t *signaling.Track) (mid, rid string) {
+	k, ok := t.Feedback.(*track)
+	if !ok {
+		return "", ""
+	}
+	return k.mid, k.rid
 }
 
 // apply takes what the descriptions say now. It is called locked.
@@ -157,7 +169,7 @@ func (c *Conn) addTrack(s *source, sec *section, now time.Time) {
 			return
 		}
 	}
-	t := &track{conn: c, source: s, section: sec}
+	t := &track{conn: c, source: s, section: sec, mid: sec.mid, rid: s.rid}
 	stream, id := sec.names(s.ssrc)
 	t.Track = signaling.Track{
 		Participant: c.opts.Participant, Stream: stream, ID: id,

@@ -1,0 +1,372 @@
+package peer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling/message"
+)
+
+const (
+	// MaxOutlets is how many outlets a connection may have at a time.
+	MaxOutlets = 128
+	// maxForwarded is what a connection is taken to be able to receive, in bit/s,
+	// until its feedback tells otherwise.
+	maxForwarded = 20_000_000
+)
+
+// OutletConfig says what an Outlet sends.
+type OutletConfig struct {
+	// Codec is that of all packets.
+	Codec media.Codec
+	// Stream and ID are the MediaStream and track ids that the peer sees: without
+	// white space and not empty.
+	Stream, ID string
+	// OnKeyframe is called when the peer asks for a keyframe. It must not block.
+	OnKeyframe func()
+}
+
+// OutletPacket is an RTP packet that an Outlet sends. Its payload is kept, and is
+// not changed.
+type OutletPacket struct {
+	Sequence  uint16
+	Timestamp uint32
+	Marker    bool
+	Payload   []byte
+	// Capture and Dependency are sent as header extensions where these were
+	// negotiated: abs-capture-time and the dependency descriptor. May be empty.
+	Capture, Dependency []byte
+}
+
+// Outlet is a track to a peer whose packets are made elsewhere: that of somebody
+// else, which is forwarded. It answers NACKs from what it has sent, by RTX (RFC
+// 4588) if that was negotiated. Its methods may be called by any goroutine, but
+// Send and Report by one at a time.
+type Outlet struct {
+	conn        *Conn
+	cfg         OutletConfig
+	transceiver *webrtc.RTPTransceiver
+	sender      *webrtc.RTPSender
+
+	mu          sync.Mutex
+	ssrc, rtx   uint32 // 0: not negotiated
+	payloadType uint8
+	rtxType     uint8
+	captureID   uint8
+	dependID    uint8
+	rtxSequence uint16
+	packets     uint32
+	octets      uint32
+	history     history
+}
+
+// outlets are those of one connection.
+type outlets struct {
+	estimate *estimator
+
+	mu   sync.Mutex
+	all  []*Outlet
+	free []*webrtc.RTPTransceiver // m-lines whose outlet was closed
+}
+
+// AddOutlet adds a track to what is sent to the peer. It begins once Renegotiate
+// or an answer has told the peer.
+func (c *Conn) AddOutlet(cfg OutletConfig) (*Outlet, error) {
+	c.negotiating.Lock()
+	defer c.negotiating.Unlock()
+	out, err := c.forwards()
+	if err != nil {
+		return nil, err
+	}
+	o := &Outlet{conn: c, cfg: cfg, rtxSequence: uint16(rand.IntN(1 << 15))}
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if len(out.all) >= MaxOutlets {
+		return nil, fmt.Errorf("%w: more than %d outlets", ErrLimit, MaxOutlets)
+	}
+	// A description can't lose m-lines, so those that are free are used again.
+	if i := slices.IndexFunc(out.free, func(t *webrtc.RTPTransceiver) bool { return t.Kind() == o.Kind() }); i >= 0 {
+		t := out.free[i]
+		sender, err := c.api.NewRTPSender(o, c.pc.SCTP().Transport())
+		if err != nil {
+			return nil, fmt.Errorf("peer: adding an outlet: %w", c.or(err))
+		}
+		if err := t.SetSender(sender, o); err != nil {
+			return nil, fmt.Errorf("peer: adding an outlet: %w", c.or(err))
+		}
+		out.free = slices.Delete(out.free, i, i+1)
+		o.transceiver, o.sender = t, sender
+	} else {
+		t, err := c.pc.AddTransceiverFromTrack(o, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+		if err != nil {
+			return nil, fmt.Errorf("peer: adding an outlet: %w", c.or(err))
+		}
+		o.transceiver, o.sender = t, t.Sender()
+	}
+	out.all = append(out.all, o)
+	return o, nil
+}
+
+// forwards gives the connection's outlets, which it makes when there are none.
+func (c *Conn) forwards() (*outlets, error) {
+	if out := c.outlets.Load(); out != nil {
+		return out, nil
+	}
+	estimate, err := newEstimator(maxForwarded)
+	if err != nil {
+		return nil, err
+	}
+	out := &outlets{estimate: estimate}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		estimate.close()
+		return nil, ErrClosed
+	}
+	c.outlets.Store(out)
+	return out, nil
+}
+
+// Receivable is how much the peer can receive by outlets, in bit/s, as
+// estimated.
+func (c *Conn) Receivable() int {
+	if out := c.outlets.Load(); out != nil {
+		return out.estimate.bitrate()
+	}
+	return maxForwarded
+}
+
+// Renegotiate offers what has changed: outlets that were added and closed. ICE
+// goes on as it is. While an offer of ours waits for its answer, the error wraps
+// ErrPending.
+func (c *Conn) Renegotiate() (message.Description, error) {
+	c.negotiating.Lock()
+	defer c.negotiating.Unlock()
+	if c.pc.SignalingState() != webrtc.SignalingStateStable {
+		return message.Description{}, c.or(ErrPending)
+	}
+	if c.pc.LocalDescription() == nil {
+		if err := c.prepare(); err != nil {
+			return message.Description{}, fmt.Errorf("peer: preparing an offer: %w", err)
+		}
+	}
+	offer, err := c.pc.CreateOffer(nil)
+	if err != nil {
+		return message.Description{}, fmt.Errorf("peer: making an offer: %w", c.or(err))
+	}
+	return c.publish(offer)
+}
+
+// MID is the m-line (RFC 8843 §8) that carries the outlet: "" before the first
+// description that has it.
+func (o *Outlet) MID() string { return o.transceiver.Mid() }
+
+// Close ends the outlet. The peer learns of it with the next description.
+func (o *Outlet) Close() error {
+	c := o.conn
+	c.negotiating.Lock()
+	defer c.negotiating.Unlock()
+	out := c.outlets.Load()
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	i := slices.Index(out.all, o)
+	if i < 0 {
+		return nil
+	}
+	out.all = slices.Delete(out.all, i, i+1)
+	if err := c.pc.RemoveTrack(o.sender); err != nil {
+		return fmt.Errorf("peer: closing an outlet: %w", c.or(err))
+	}
+	o.mu.Lock()
+	ssrc, rtx := o.ssrc, o.rtx
+	o.ssrc, o.history = 0, history{}
+	o.mu.Unlock()
+	out.estimate.remove(ssrc, rtx)
+	out.free = append(out.free, o.transceiver)
+	return nil
+}
+
+// Bind implements webrtc.TrackLocal: the descriptions are exchanged.
+func (o *Outlet) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	params, rtxType, ok := chooseFormat(c.CodecParameters(), o.cfg.Codec)
+	if !ok {
+		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
+	}
+	var twcc uint8
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range c.HeaderExtensions() {
+		switch e.URI {
+		case uriTWCC:
+			twcc = uint8(e.ID)
+		case uriCaptureTime:
+			o.captureID = uint8(e.ID)
+		case uriDependency:
+			o.dependID = uint8(e.ID)
+		}
+	}
+	estimate := o.conn.outlets.Load().estimate
+	o.ssrc, o.payloadType = uint32(c.SSRC()), uint8(params.PayloadType)
+	estimate.add(o.ssrc, twcc, c.WriteStream())
+	if rtx := uint32(c.SSRCRetransmission()); rtx != 0 && rtxType != 0 {
+		o.rtx, o.rtxType = rtx, rtxType
+		estimate.add(o.rtx, twcc, c.WriteStream())
+	}
+	if o.cfg.OnKeyframe != nil && o.cfg.Codec.Kind() == media.Video {
+		go o.cfg.OnKeyframe() // now it can begin
+	}
+	return params, nil
+}
+
+// Unbind implements webrtc.TrackLocal.
+func (o *Outlet) Unbind(webrtc.TrackLocalContext) error { return nil }
+
+// ID implements webrtc.TrackLocal.
+func (o *Outlet) ID() string { return o.cfg.ID }
+
+// RID implements webrtc.TrackLocal.
+func (o *Outlet) RID() string { return "" }
+
+// StreamID implements webrtc.TrackLocal.
+func (o *Outlet) StreamID() string { return o.cfg.Stream }
+
+// Kind implements webrtc.TrackLocal.
+func (o *Outlet) Kind() webrtc.RTPCodecType { return pionKind(o.cfg.Codec.Kind()) }
+
+// Ready tells whether packets are sent yet: the peer has been told of the outlet.
+func (o *Outlet) Ready() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ssrc != 0
+}
+
+// Send sends a packet. Before the peer knows of the outlet, and when there is no
+// way to the peer, it is dropped.
+func (o *Outlet) Send(p OutletPacket) {
+	o.mu.Lock()
+	if o.ssrc == 0 {
+		o.mu.Unlock()
+		return
+	}
+	h := rtp.Header{
+		Version: 2, PayloadType: o.payloadType, SequenceNumber: p.Sequence,
+		Timestamp: p.Timestamp, SSRC: o.ssrc, Marker: p.Marker,
+	}
+	o.packets++
+	o.octets += uint32(len(p.Payload))
+	o.history.put(h, p.Payload)
+	capture, depend := o.captureID, o.dependID
+	o.mu.Unlock()
+	if capture != 0 && len(p.Capture) > 0 {
+		_ = h.SetExtension(capture, p.Capture) // what does not fit is left out
+	}
+	if depend != 0 && len(p.Dependency) > 0 {
+		_ = h.SetExtension(depend, p.Dependency)
+	}
+	_ = o.conn.outlets.Load().estimate.write(&h, p.Payload) // a connection that is down tells so elsewhere
+}
+
+// Report tells the peer what the sender says of its clocks (RFC 3550 §6.4.1):
+// that this timestamp of the outlet's was the instant ntp.
+func (o *Outlet) Report(ntp uint64, timestamp uint32) {
+	o.mu.Lock()
+	r := rtcp.SenderReport{SSRC: o.ssrc, NTPTime: ntp, RTPTime: timestamp, PacketCount: o.packets, OctetCount: o.octets}
+	o.mu.Unlock()
+	if r.SSRC != 0 && r.PacketCount > 0 {
+		_ = o.conn.pc.WriteRTCP([]rtcp.Packet{&r}) // the next one says the same
+	}
+}
+
+// heard takes the RTCP that concerns one of the outlets.
+func (out *outlets) heard(b []byte, now time.Time, roundTrip time.Duration) {
+	packets, err := rtcp.Unmarshal(b)
+	if err != nil {
+		return // a stranger's
+	}
+	for _, p := range packets {
+		if out.estimate.feedback(p, now) {
+			continue
+		}
+		switch p := p.(type) {
+		case *rtcp.PictureLossIndication:
+			out.keyframe(p.MediaSSRC)
+		case *rtcp.FullIntraRequest:
+			for _, f := range p.FIR {
+				out.keyframe(f.SSRC)
+			}
+		case *rtcp.TransportLayerNack:
+			if o := out.find(p.MediaSSRC); o != nil {
+				o.nacked(p, now, roundTrip, out.estimate)
+			}
+		case *rtcp.ReceiverReport:
+			out.reported(p.Reports, now)
+		case *rtcp.SenderReport:
+			out.reported(p.Reports, now)
+		}
+	}
+}
+
+func (out *outlets) find(ssrc uint32) *Outlet {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	for _, o := range out.all {
+		o.mu.Lock()
+		found := o.ssrc == ssrc && ssrc != 0
+		o.mu.Unlock()
+		if found {
+			return o
+		}
+	}
+	return nil
+}
+
+func (out *outlets) keyframe(ssrc uint32) {
+	if o := out.find(ssrc); o != nil && o.cfg.OnKeyframe != nil {
+		o.cfg.OnKeyframe()
+	}
+}
+
+// reported takes reports on what we send: of the video tracks, the one that
+// loses most tells how the way is.
+func (out *outlets) reported(reports []rtcp.ReceptionReport, now time.Time) {
+	most := -1.0
+	for _, r := range reports {
+		if o := out.find(r.SSRC); o != nil && o.cfg.Codec.Kind() == media.Video {
+			most = max(most, float64(r.FractionLost)/256)
+		}
+	}
+	if most >= 0 {
+		out.estimate.lost(most, now)
+	}
+}
+
+// nacked sends again what is asked for, as far as it is kept.
+func (o *Outlet) nacked(p *rtcp.TransportLayerNack, now time.Time, roundTrip time.Duration, estimate *estimator) {
+	var again []sent
+	o.mu.Lock()
+	for _, pair := range p.Nacks {
+		for _, number := range pair.PacketList() {
+			if s := o.history.take(number, now, roundTrip); s != nil && len(again) < maxNackPairs {
+				r := *s
+				if o.rtx != 0 {
+					r.header, r.payload = repeated(r, o.rtx, o.rtxType, o.rtxSequence)
+					o.rtxSequence++
+				}
+				r.header.Extension, r.header.ExtensionProfile, r.header.Extensions = false, 0, nil
+				again = append(again, r)
+			}
+		}
+	}
+	o.mu.Unlock()
+	for i := range again {
+		_ = estimate.write(&again[i].header, again[i].payload)
+	}
+}
