@@ -19,6 +19,7 @@ import (
 	"github.com/roomtape/roomtape/signaling"
 	"github.com/roomtape/roomtape/signaling/mesh"
 	"github.com/roomtape/roomtape/signaling/peer"
+	"github.com/roomtape/roomtape/signaling/sfu"
 )
 
 // This is the one page that lists the parts: a new kind of room or format is a
@@ -111,6 +112,18 @@ func dialMesh(ctx context.Context, o joinOptions) (signaling.Room, error) {
 	if errors.Is(err, mesh.ErrURL) || errors.Is(err, mesh.ErrPeerID) {
 		return nil, usageError{err}
 	}
+	var forwarded *mesh.ForwardedError
+	if errors.As(err, &forwarded) { // which only the server knows
+		return enterForwarded(forwarded)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return room, nil
+}
+
+func enterForwarded(way *mesh.ForwardedError) (signaling.Room, error) {
+	room, err := sfu.Enter(way)
 	if err != nil {
 		return nil, err
 	}

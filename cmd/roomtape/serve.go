@@ -38,6 +38,7 @@ health at /healthz, Prometheus at /metrics. Browsers give camera and microphone 
 			&cli.StringFlag{Name: "tls-cert", Usage: "`FILE` with the certificate chain, PEM"},
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with its key, PEM"},
 			&cli.StringSliceFlag{Name: "origins", Usage: "`PATTERN` of other hosts whose pages may connect, repeatable, such as *.example.org"},
+			sfuFlag(),
 			&cli.IntFlag{Name: "max-rooms", Value: 1000, Usage: "at most `N` rooms at once"},
 			&cli.IntFlag{Name: "max-peers", Value: 100, Usage: "at most `N` peers in a room"},
 			&cli.IntFlag{Name: "max-message", Value: message.MaxSize, Usage: "at most `N` bytes in a message"},
@@ -52,7 +53,11 @@ health at /healthz, Prometheus at /metrics. Browsers give camera and microphone 
 			if err != nil {
 				return err
 			}
-			return serve(c.Context, o, std, logs.logger(std.err))
+			log := logs.logger(std.err)
+			if o.limits.Forward, err = sfuOf(c, log); err != nil {
+				return err
+			}
+			return serve(c.Context, o, std, log)
 		},
 	}
 }

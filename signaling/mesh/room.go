@@ -94,7 +94,7 @@ type Room struct {
 //
 // Errors that wrap ErrURL mean that cfg names no room, and ErrPeerID that its
 // peer id can't be used; those that wrap signaling.ErrJoin that the room could
-// not be joined. All are one line.
+// not be joined. All are one line. A room whose server forwards gives a ForwardedError.
 func Dial(ctx context.Context, cfg Config) (*Room, error) {
 	dialURL, room, err := ParseURL(cfg.URL, cfg.Room)
 	if err != nil {
@@ -148,6 +148,11 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 	if err != nil {
 		_ = factory.Close() // nothing was connected
 		return nil, fmt.Errorf("%w: %w", signaling.ErrJoin, err)
+	}
+	if w.forwards() {
+		_ = factory.Close() // nothing was connected
+		cfg.Peer.OnAddresses = told
+		return nil, &ForwardedError{Config: cfg, dialer: r.dialer, first: w}
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.roster = newRoster(world(r), cfg.Logger, cfg.PeerID, cfg.MaxPeers, cfg.GiveUp, mrand.Float64)

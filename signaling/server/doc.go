@@ -1,6 +1,7 @@
 // Package server is the room server: it relays the JSON messages by which the
 // peers of a room find each other, and serves the web page that is such a peer.
-// No media passes through it.
+// No media passes through it, unless Config.Forward is set: then each peer connects
+// with the server only, and package unit forwards what they send.
 //
 // # A socket's life
 //
@@ -77,6 +78,15 @@
 // peer sends that may not publish. That somebody who receives does not keep it
 // can't be seen to by anyone; the right to record is what tells recorders that
 // mean well.
+//
+// # Forwarded rooms
+//
+// With Config.Forward, room_peers names one peer, message.SFU, with which offers,
+// answers and candidates are exchanged. Nobody may have that id, in meshes neither,
+// so that nobody is taken for a server. Then come participant_joined for everybody
+// who is there, and track_available for what they publish. publish_track needs the
+// right to publish, subscribe_track that to subscribe; both, and a right to neither,
+// may exchange data channel messages.
 //
 // # The page
 //

@@ -8,12 +8,15 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/roomtape/roomtape/signaling/message"
+	"github.com/roomtape/roomtape/signaling/server/unit"
 )
 
 // room has the peers of one room in the order in which they joined.
 type room struct {
 	id    string
 	peers []*socket
+	// forwarded is what its media goes by, or nil in a mesh.
+	forwarded *unit.Room
 }
 
 func (rm *room) find(id string) *socket {
@@ -50,6 +53,9 @@ func (s *Server) join(so *socket, e envelope, roomID string) *refusal {
 	if what := badID(roomID); what != "" {
 		return &refusal{code: message.CodeBadRoomID, text: "the room_id " + what}
 	}
+	if peerID == message.SFU {
+		return &refusal{code: message.CodeBadPeerID, text: "this peer_id is that of servers which forward"}
+	}
 	claims, refused := s.access(so, e, roomID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,19 +80,12 @@ func (s *Server) join(so *socket, e envelope, roomID string) *refusal {
 		return forbidden("this peer_id is somebody's whose token names it")
 	}
 	if old != nil {
-		rm.remove(old)
-		old.room = nil
-		rm.broadcast(message.Message{Type: message.PeerLeft, PeerID: peerID}, nil)
+		s.part(old, "")
 		old.send(encode(message.Message{Type: message.Error, Code: message.CodeReplaced, Text: "another socket has joined under this peer_id"}))
 		old.out.end(StatusReplaced, "another socket has joined under this peer_id")
 	}
-	peers := make([]string, 0, len(rm.peers))
-	for _, p := range rm.peers {
-		peers = append(peers, p.id)
-	}
-	rm.broadcast(message.Message{Type: message.PeerJoined, PeerID: peerID}, nil)
 	so.room, so.id, so.claims = rm, peerID, claims
-	so.send(encode(message.Message{Type: message.RoomPeers, Peers: peers, Rights: s.rightsOf(claims)}))
+	s.enter(rm, so)
 	rm.peers = append(rm.peers, so)
 	s.rooms[roomID] = rm
 	return nil
@@ -101,13 +100,10 @@ func (s *Server) leave(so *socket, code string) {
 	if rm == nil {
 		return
 	}
-	so.room = nil
-	rm.remove(so)
+	s.part(so, code)
 	if len(rm.peers) == 0 {
 		delete(s.rooms, rm.id)
-		return
 	}
-	rm.broadcast(message.Message{Type: message.PeerLeft, PeerID: so.id, Code: code}, nil)
 }
 
 // relay passes an offer, answer or candidate on to its target. It is called by

@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/roomtape/roomtape/signaling/message"
+	"github.com/roomtape/roomtape/signaling/server/unit"
 )
 
 // StatusReplaced is the status with which a socket is closed when another joins
@@ -70,6 +71,9 @@ type Config struct {
 	// TokenSecret is what tokens are signed with (package token); without it
 	// nobody needs one. It should have token.GoodSecret bytes or more.
 	TokenSecret []byte
+	// Forward forwards the media of all rooms; nil: rooms are meshes, and no
+	// media passes through the server. Shutdown closes it.
+	Forward *unit.Unit
 	// WriteTimeout is how long one message may take to be written to a peer's
 	// connection before it is cut. Default 10 s.
 	WriteTimeout time.Duration
@@ -284,6 +288,9 @@ func (s *Server) dismiss(so *socket) {
 //
 // http.Server.Shutdown does not know about WebSockets: call both.
 func (s *Server) Shutdown(ctx context.Context) error {
+	if s.cfg.Forward != nil {
+		defer func() { _ = s.cfg.Forward.Close() }() // of sockets and connections that are closed anyway
+	}
 	s.mu.Lock()
 	s.stopping = true
 	for so := range s.sockets {

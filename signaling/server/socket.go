@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/roomtape/roomtape/signaling/message"
+	"github.com/roomtape/roomtape/signaling/server/unit"
 	"github.com/roomtape/roomtape/signaling/token"
 )
 
@@ -41,6 +42,7 @@ type socket struct {
 	// Guarded by the server's lock. id is set with the first room and stays.
 	room   *room
 	id     string
+	client *unit.Client // in a forwarded room; changed by the reader only
 	claims token.Claims // what the join was accepted with; changed by the reader only
 }
 
@@ -199,7 +201,12 @@ func (so *socket) handle(b []byte) *refusal {
 			so.expiry = time.AfterFunc(time.Until(at), func() { so.server.expire(so) })
 		}
 	case message.Offer, message.Answer, message.ICECandidate:
+		if so.client != nil {
+			return so.server.forward(so, e.Type, b)
+		}
 		return so.server.relay(so, e)
+	case message.PublishTrack, message.SubscribeTrack, message.UnsubscribeTrack:
+		return so.server.forward(so, e.Type, b)
 	}
 	return nil
 }

@@ -1,0 +1,324 @@
+package unit
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling"
+	"github.com/roomtape/roomtape/signaling/message"
+	"github.com/roomtape/roomtape/signaling/peer"
+	"github.com/roomtape/roomtape/signaling/server/forward"
+)
+
+// publication is a track that a client publishes, with those who are sent it.
+type publication struct {
+	owner  *Client
+	id     string
+	kind   media.Kind
+	number int
+
+	mu            sync.Mutex
+	over          bool
+	stream        string      // the MediaStream that it is of, as the publisher has it
+	codec         media.Codec // of its first packet
+	encodings     []*encoding
+	subscriptions []*subscription
+}
+
+// encoding is one encoding of a publication. It is guarded by the publication's
+// lock.
+type encoding struct {
+	track  *signaling.Track
+	latest time.Time // of its packets
+	pixels int       // of its latest keyframe; 0: not known
+
+	since time.Time // of what is counted
+	bytes int
+	rate  int // bit/s
+
+	asked time.Time // for a keyframe
+	owed  bool      // somebody has asked since
+}
+
+// subject names a track in a room.
+type subject struct{ publisher, track string }
+
+// subscription is a publication to one client.
+type subscription struct {
+	client      *Client
+	key         subject
+	publication *publication
+	number      int
+	limit       atomic.Int32
+	outlet      atomic.Pointer[peer.Outlet]
+
+	// Guarded by the publication's lock.
+	stream *forward.Stream
+	wanted uint32
+	out    []forward.Packet
+
+	told bool // the client knows the m-line; belongs to the client's loop
+}
+
+func newPublication(c *Client, id string, kind media.Kind) *publication {
+	c.count++
+	return &publication{owner: c, id: id, kind: kind, number: c.count}
+}
+
+func (p *publication) available() message.Message {
+	return message.Message{Type: message.TrackAvailable, ParticipantID: p.owner.id, TrackID: p.id, TrackType: p.kind.String()}
+}
+
+func (p *publication) add(s *subscription) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.subscriptions = append(p.subscriptions, s)
+}
+
+func (p *publication) drop(s *subscription) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.subscriptions = slices.DeleteFunc(p.subscriptions, func(o *subscription) bool { return o == s })
+}
+
+func (p *publication) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over, p.subscriptions, p.encodings = true, nil, nil
+}
+
+// begin adds an encoding. It takes the place of one with the same source or, when
+// there are too many, of the one that has been silent for longest.
+func (p *publication) begin(t *signaling.Track) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over || t.Kind != p.kind {
+		return
+	}
+	p.stream = t.Stream
+	p.encodings = slices.DeleteFunc(p.encodings, func(e *encoding) bool { return e.track.SSRC == t.SSRC })
+	if len(p.encodings) >= MaxEncodings {
+		oldest := slices.MinFunc(p.encodings, func(a, b *encoding) int { return a.latest.Compare(b.latest) })
+		p.encodings = slices.DeleteFunc(p.encodings, func(e *encoding) bool { return e == oldest })
+	}
+	p.encodings = append(p.encodings, &encoding{track: t})
+}
+
+func (p *publication) finish(t *signaling.Track) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.encodings = slices.DeleteFunc(p.encodings, func(e *encoding) bool { return e.track == t })
+}
+
+// ready gives the codec and the stream, as far as they are known.
+func (p *publication) ready() (codec media.Codec, stream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.codec, p.stream
+}
+
+// outletConfig is how the track is sent to subscribers. Two participants may have
+// chosen the same ids, so they get others.
+func (s *subscription) outletConfig(codec media.Codec, stream string) peer.OutletConfig {
+	p := s.publication
+	n := strconv.Itoa(p.owner.number)
+	return peer.OutletConfig{
+		Codec: codec, Stream: "p" + n + "-" + p.owner.streamNumber(stream),
+		ID:         "t" + n + "-" + strconv.Itoa(p.number) + "-" + strconv.Itoa(s.number),
+		OnKeyframe: func() { p.wantKeyframe(s) },
+	}
+}
+
+// forward sends a packet to all subscribers, and tells who is waiting for an
+// outlet: the codec has just become known.
+func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting []*Client) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.IndexFunc(p.encodings, func(e *encoding) bool { return e.track == t })
+	codec, ok := t.Codecs[packet.PayloadType]
+	if i < 0 || !ok {
+		return nil
+	}
+	e := p.encodings[i]
+	e.count(packet)
+	if p.codec == media.CodecUnknown {
+		p.codec = codec
+		for _, s := range p.subscriptions {
+			waiting = append(waiting, s.client)
+		}
+	}
+	if codec != p.codec {
+		return waiting
+	}
+	if n := forward.Pixels(codec, packet.Payload); n > 0 {
+		e.pixels = n
+	}
+	q := forward.Packet{
+		Arrival: packet.Arrival, Sequence: packet.SequenceNumber, Timestamp: packet.Timestamp, Marker: packet.Marker,
+	}
+	copied := false
+	for _, s := range p.subscriptions {
+		o := s.outlet.Load()
+		if o == nil || s.stream == nil || !o.Ready() {
+			continue
+		}
+		if s.wanted == 0 {
+			s.wanted = t.SSRC
+		}
+		if !copied { // once for all of them
+			copied = true
+			q.Payload = slices.Clone(packet.Payload)
+			if t.AbsCaptureTime != 0 {
+				q.Capture = slices.Clone(packet.Extension(t.AbsCaptureTime))
+			}
+			if t.Dependencies != 0 {
+				q.Dependency = slices.Clone(packet.Extension(t.Dependencies))
+			}
+		}
+		s.out = s.stream.Take(s.out[:0], t.SSRC, s.wanted, q)
+		for _, x := range s.out {
+			o.Send(peer.OutletPacket{
+				Sequence: x.Sequence, Timestamp: x.Timestamp, Marker: x.Marker, Payload: x.Payload,
+				Capture: x.Capture, Dependency: x.Dependency,
+			})
+		}
+		clear(s.out)
+	}
+	return waiting
+}
+
+func (e *encoding) count(p *media.Packet) {
+	e.latest = p.Arrival
+	e.bytes += len(p.Payload)
+	if e.since.IsZero() {
+		e.since = p.Arrival
+	}
+	if d := p.Arrival.Sub(e.since); d >= rateOver {
+		rate := int(float64(e.bytes) * 8 / d.Seconds())
+		if e.rate == 0 {
+			e.rate = rate
+		}
+		e.rate = (e.rate + rate) / 2
+		e.since, e.bytes = p.Arrival, 0
+	}
+}
+
+// report passes on what the publisher says of its clocks.
+func (p *publication) report(t *signaling.Track, r signaling.SenderReport) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.subscriptions {
+		if s.stream == nil {
+			continue
+		}
+		if timestamp, ok := s.stream.Report(t.SSRC, r.NTP, r.RTP); ok {
+			if o := s.outlet.Load(); o != nil {
+				o.Report(r.NTP, timestamp)
+			}
+		}
+	}
+}
+
+// open begins to send to a subscriber by its outlet.
+func (p *publication) open(s *subscription, o *peer.Outlet, codec media.Codec) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// A receiver who misses the packets before a wrap to 0 can't decrypt (RFC 3711
+	// §3.3.1), so the first wrap is far away.
+	s.stream = forward.NewStream(codec, uint16(rand.IntN(1<<15)))
+	s.outlet.Store(o)
+}
+
+// demand is what may be chosen for a subscriber.
+func (p *publication) demand(s *subscription) *forward.Demand {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var newest time.Time
+	for _, e := range p.encodings {
+		if e.latest.After(newest) {
+			newest = e.latest
+		}
+	}
+	var live []*encoding
+	for _, e := range p.encodings {
+		if !e.latest.IsZero() && newest.Sub(e.latest) < encodingEnds {
+			live = append(live, e)
+		}
+	}
+	slices.SortStableFunc(live, func(a, b *encoding) int {
+		if a.pixels > 0 && b.pixels > 0 && a.pixels != b.pixels {
+			return cmp.Compare(a.pixels, b.pixels)
+		}
+		return cmp.Compare(a.rate, b.rate)
+	})
+	d := &forward.Demand{Limit: int(s.limit.Load()), Wanted: s.wanted}
+	for _, e := range live {
+		d.Encodings = append(d.Encodings, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate})
+	}
+	return d
+}
+
+// choose sets which encoding a subscriber is to get, and asks for a keyframe when
+// it is another one than it gets.
+func (p *publication) choose(s *subscription, wanted uint32) {
+	p.mu.Lock()
+	s.wanted = wanted
+	settled := true
+	if s.stream != nil && p.kind == media.Video {
+		current, ok := s.stream.Current()
+		settled = ok && current == wanted
+	}
+	p.mu.Unlock()
+	if !settled {
+		p.wantKeyframe(s)
+	}
+}
+
+// wantKeyframe asks for a keyframe of the encoding that a subscriber is to get,
+// unless that was done a moment ago: then later.
+func (p *publication) wantKeyframe(s *subscription) {
+	p.mu.Lock()
+	var ask *signaling.Track
+	for _, e := range p.encodings {
+		if e.track.SSRC == s.wanted || s.wanted == 0 {
+			e.owed = true
+			ask = e.due(time.Now())
+			break
+		}
+	}
+	p.mu.Unlock()
+	if ask != nil {
+		ask.Feedback.RequestKeyframe()
+	}
+}
+
+// remind asks for the keyframes that could not be asked for when somebody wanted
+// them.
+func (p *publication) remind(now time.Time) {
+	p.mu.Lock()
+	var ask []*signaling.Track
+	for _, e := range p.encodings {
+		if t := e.due(now); t != nil {
+			ask = append(ask, t)
+		}
+	}
+	p.mu.Unlock()
+	for _, t := range ask {
+		t.Feedback.RequestKeyframe()
+	}
+}
+
+// due gives the track whose keyframe is to be asked for now, or nil.
+func (e *encoding) due(now time.Time) *signaling.Track {
+	if !e.owed || now.Sub(e.asked) < keyframeEvery {
+		return nil
+	}
+	e.owed, e.asked = false, now
+	return e.track
+}
