@@ -10,7 +10,7 @@ GO            ?= go
 BIN           := .cache/bin
 LINT_VERSION  := v2.15.0
 LINT          := $(BIN)/golangci-lint-$(LINT_VERSION)
-FUZZ_TIME     ?= 10s
+FUZZ_TIME     ?= 5s
 DURATION      ?= 5m
 VERSION       ?= $(shell git describe --tags --dirty 2>/dev/null || echo devel)
 COMMIT        ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -56,15 +56,15 @@ unit: ## go test ./...
 
 race: ## the same with the race detector
 	$(call step,race detector)
-	@CGO_ENABLED=1 $(GO) test -race ./...
+	@CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 
-fuzz: ## each fuzz target for FUZZ_TIME (10s)
+fuzz: ## each fuzz target for FUZZ_TIME (5s)
 	$(call step,fuzzing each target for $(FUZZ_TIME))
 	@.ci/fuzz $(FUZZ_TIME)
 
 integration: ## tests with a browser, ffmpeg, a full disk, kill -9
 	$(call step,integration tests)
-	@$(GO) test -count=1 -p 1 -timeout 15m -tags integration \
+	@$(GO) test -count=1 -p 1 -timeout 40m -tags integration \
 		$$(grep -rl --include='*_test.go' '^//go:build integration' . | xargs -n1 dirname | sort -u)
 
 soak: ## twenty people, 3 % loss and a server that restarts, for DURATION (5m)
