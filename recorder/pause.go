@@ -19,13 +19,15 @@ type withheld struct {
 
 // withholds tells whether a frame at a session time is left out since the
 // recording is paused. A picture comes back with a keyframe that nothing later
-// goes behind.
+// goes behind; until then none is taken after one that was left out, though it be
+// presented before the pause, since it may refer to that.
 func (t *track) withholds(f *depacket.Frame, at time.Duration) bool {
 	n, within := t.s.pauseAt(at)
-	if n <= t.away.pauses {
+	away := n > t.away.pauses
+	if !away && (!t.away.any || t.in.Kind != media.Video) {
 		return false
 	}
-	if !within && (t.in.Kind != media.Video || begins(f)) {
+	if away && !within && (t.in.Kind != media.Video || begins(f)) {
 		t.away.pauses = n
 		t.comeBack(at)
 		return false

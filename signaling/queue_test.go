@@ -3,8 +3,10 @@ package signaling
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,4 +250,42 @@ func BenchmarkQueue(b *testing.B) {
 			e.Packet.Release()
 		}
 	}
+}
+
+// Messages wait for the consumer when there are many, and are never dropped; a
+// producer that ends does not wait.
+func TestQueueHoldsMessagesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := NewQueue(0)
+		const size, count = 1 << 20, 40
+		var pushed atomic.Int64
+		done := make(chan bool)
+		go func() {
+			for i := range count {
+				if !q.PushMessage(Event{Kind: MessageArrived, Message: &Message{Data: make([]byte, size), Label: fmt.Sprint(i)}}, nil) {
+					t.Errorf("message %d is dropped", i)
+				}
+				pushed.Add(1)
+			}
+			close(done)
+		}()
+		time.Sleep(time.Minute)
+		if n := pushed.Load(); n < MessageLimit/size || n > MessageLimit/size+1 {
+			t.Errorf("%d messages of %d bytes wait", n, size)
+		}
+		stop := make(chan struct{})
+		go func() { time.Sleep(time.Second); close(stop) }()
+		if q.PushMessage(Event{Kind: MessageArrived, Message: &Message{}}, stop) {
+			t.Error("a message is taken though there is no room")
+		}
+		last := time.Time{}
+		for i := range count {
+			e, err := q.Next(t.Context(), time.Time{})
+			if err != nil || e.Message == nil || e.Message.Label != fmt.Sprint(i) || e.Time.Before(last) {
+				t.Fatalf("message %d: %+v, %v", i, e, err)
+			}
+			last = e.Time
+		}
+		<-done
+	})
 }

@@ -71,13 +71,14 @@ func TestParticipantsAreToldOfTheRecording(t *testing.T) {
 	t.Parallel()
 	v := newVenue(t)
 	before := v.mustEnter("before", media.Opus)
-	r, err := v.dial(t.Context(), Config{Announce: true})
+	r, err := v.dial(t.Context(), Config{Announce: true, Messages: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := v.mustEnter("after", media.Opus)
+	people := []*client{before, v.mustEnter("after", media.Opus)}
 	hear := func(state string) {
-		for _, c := range []*client{before, after} {
+		t.Helper()
+		for _, c := range people {
 			select {
 			case s := <-c.said:
 				var m struct {
@@ -92,6 +93,38 @@ func TestParticipantsAreToldOfTheRecording(t *testing.T) {
 			}
 		}
 	}
+	hear("started")
+	r.Announce("paused")
+	hear("paused")
+	all := people
+	people = []*client{v.mustEnter("late", media.Opus)}
+	hear("paused")
+
+	// What they say reaches us, and what we answer those who asked.
+	people[0].mu.Lock()
+	pc := people[0].pcs["rec"]
+	people[0].mu.Unlock()
+	dc, err := pc.CreateDataChannel("game", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dc.OnMessage(func(m webrtc.DataChannelMessage) { people[0].said <- string(m.Data) })
+	dc.OnOpen(func() { _ = dc.Send([]byte{7}) })
+	e := wait(t, r, signaling.MessageArrived)
+	if m := e.Message; e.Participant != "late" || m.Label != "game" || m.Text || !bytes.Equal(m.Data, []byte{7}) || m.To != "rec" {
+		t.Errorf("%s says %+v", e.Participant, m)
+	}
+	e.Message.Reply([]byte("heard"))
+	select {
+	case s := <-people[0].said:
+		if s != "heard" {
+			t.Errorf("the answer is %q", s)
+		}
+	case <-time.After(patience):
+		t.Error("there is no answer")
+	}
+	people = append(people, all...)
+	r.Announce("started")
 	hear("started")
 	if err := r.Close(); err != nil {
 		t.Errorf("Close: %v", err)
