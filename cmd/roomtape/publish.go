@@ -71,6 +71,7 @@ func publishFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "join-timeout", Value: 30 * time.Second, Usage: "reach the room within `TIME`, or exit 3"},
 		&cli.DurationFlag{Name: "duration", Usage: "leave after `TIME` (default: stay)", DefaultText: "none"},
 		&cli.StringSliceFlag{Name: "ice-server", Usage: "`URL` of a STUN or TURN server, repeatable; stun:HOST, turn:USER:PASSWORD@HOST, turns:…"},
+		turnSecretFlag(),
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
 		metricsFlag(),
 		&cli.StringFlag{Name: "control", Usage: "take commands as lines of JSON from `WHERE`: stdin, or unix:PATH"},

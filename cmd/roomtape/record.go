@@ -81,6 +81,7 @@ func recordFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "until-empty", Value: time.Minute, Usage: "leave when nobody has been there for `TIME` (0: never)"},
 		&cli.DurationFlag{Name: "duration", Usage: "leave after `TIME` (default: stay)", DefaultText: "none"},
 		&cli.StringSliceFlag{Name: "ice-server", Usage: "`URL` of a STUN or TURN server, repeatable; stun:HOST, turn:USER:PASSWORD@HOST, turns:…"},
+		turnSecretFlag(),
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
 		&cli.BoolFlag{Name: "dump-rtp", Usage: "also keep what arrives, as dump.pcapng beside the recordings, for replay and Wireshark"},
 		&cli.BoolFlag{Name: "messages", Value: true, Usage: "keep what participants say over data channels, as messages.jsonl beside the recordings"},
@@ -194,15 +195,11 @@ func iceOptionsOf(c *cli.Context) (servers []peer.ICEServer, relayOnly bool, err
 	default:
 		return nil, false, usagef("--ice-policy %q is neither all nor relay", c.String("ice-policy"))
 	}
-	for _, s := range c.StringSlice("ice-server") {
-		server, err := peer.ParseICEServer(s)
-		if err != nil {
-			return nil, false, usagef("--ice-server: %w", err)
-		}
-		servers = append(servers, server)
+	if servers, err = iceServersOf(c); err != nil {
+		return nil, false, err
 	}
 	if relayOnly && !slices.ContainsFunc(servers, func(s peer.ICEServer) bool { return s.User != "" }) {
-		return nil, false, usagef("--ice-policy relay needs an --ice-server turn:USER:PASSWORD@HOST")
+		return nil, false, usagef("--ice-policy relay needs an --ice-server turn:USER:PASSWORD@HOST, or turn:HOST and --turn-secret")
 	}
 	return servers, relayOnly, nil
 }

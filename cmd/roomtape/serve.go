@@ -29,7 +29,8 @@ func serveCommand(std stdio) *cli.Command {
 		Usage:     "be a room server, with a web page to talk and a WebSocket for everyone",
 		UsageText: "roomtape serve --listen :8765",
 		Description: `The web page is at /, the WebSocket at /ws/ROOM and at any other path a WebSocket client dials,
-health at /healthz, Prometheus at /metrics. Browsers give camera and microphone to pages on localhost or behind TLS only.
+health at /healthz, Prometheus at /metrics. With --turn, connections that can't be direct are relayed; /turn?user=NAME gives
+time-limited credentials, and the page asks there. Browsers give camera and microphone to pages on localhost or behind TLS only.
 --listen with port 0 takes a free one; the addresses that are printed have the real one.
 
 ` + exitCodes(exitOK, exitInternal, exitUsage, exitForced),
@@ -43,7 +44,7 @@ health at /healthz, Prometheus at /metrics. Browsers give camera and microphone 
 			&cli.IntFlag{Name: "max-peers", Value: 100, Usage: "at most `N` peers in a room"},
 			&cli.IntFlag{Name: "max-message", Value: message.MaxSize, Usage: "at most `N` bytes in a message"},
 			&cli.BoolFlag{Name: "json", Usage: "the addresses on stdout as JSON, once listening"},
-		), withEnv(guardFlags()...)...),
+		), withEnv(append(guardFlags(), turnFlags()...)...)...),
 		Action: func(c *cli.Context) error {
 			logs, err := logOptionsOf(c)
 			if err != nil {
@@ -67,6 +68,7 @@ type serveOptions struct {
 	listen string
 	tls    *tls.Config // nil: plain HTTP
 	limits server.Config
+	turn   *turnOptions // nil: no TURN server
 	json   bool
 	// certificate is where tls has its own from.
 	certificate *certificate
@@ -102,12 +104,12 @@ func serveOptionsOf(c *cli.Context) (serveOptions, error) {
 	if err := server.CheckOrigins(o.limits.Origins); err != nil {
 		return o, usagef("--origins: %w", err)
 	}
-	_, port, err := net.SplitHostPort(o.listen)
-	if err != nil {
-		return o, usagef("--listen %q is not HOST:PORT", o.listen)
+	if err := checkListen("listen", o.listen); err != nil {
+		return o, err
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return o, usagef("--listen %q: %q is no port", o.listen, port)
+	var err error
+	if o.turn, err = turnOptionsOf(c); err != nil {
+		return o, err
 	}
 	cert, key := c.String("tls-cert"), c.String("tls-key")
 	if (cert == "") != (key == "") {
@@ -120,6 +122,19 @@ func serveOptionsOf(c *cli.Context) (serveOptions, error) {
 		o.tls = o.certificate.config()
 	}
 	return o, nil
+}
+
+// checkListen tells what is wrong with the value of a flag that is an address to
+// listen on; its errors are usage errors.
+func checkListen(flag, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return usagef("--%s %q is not HOST:PORT", flag, addr)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return usagef("--%s %q: %q is no port", flag, addr, port)
+	}
+	return nil
 }
 
 // serve runs a room server until ctx is done.
@@ -145,6 +160,7 @@ type roomServer struct {
 	addr   net.Addr
 	secure bool
 	rooms  *server.Server
+	turn   *turnServer // or nil
 	http   *http.Server
 	failed chan error
 }
@@ -160,8 +176,16 @@ func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", o.listen, err)
 	}
+	relay, err := o.turn.start(o.tls, log)
+	if err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	if relay != nil {
+		o.limits.Relay = relay.relay
+	}
 	r := &roomServer{
-		addr: listener.Addr(), secure: o.tls != nil,
+		addr: listener.Addr(), secure: o.tls != nil, turn: relay,
 		rooms:  server.New(o.limits),
 		failed: make(chan error, 1),
 	}
@@ -187,9 +211,9 @@ func (r *roomServer) stop() error {
 		_ = r.http.Close() // what Shutdown had no patience for
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil // sockets that did not answer have been cut
+		err = nil // sockets that did not answer have been cut
 	}
-	return err
+	return errors.Join(err, r.turn.stop())
 }
 
 // url gives the server's address for a scheme such as "http", without a path.
@@ -208,11 +232,15 @@ func (r *roomServer) url(scheme string) string {
 func (r *roomServer) announce(std stdio, asJSON bool) error {
 	if asJSON {
 		return printJSON(std.out, struct {
-			URL       string `json:"url"`
-			WebSocket string `json:"websocket"`
-		}{r.url("http") + "/", r.url("ws") + "/ws/"})
+			URL       string   `json:"url"`
+			WebSocket string   `json:"websocket"`
+			TURN      []string `json:"turn,omitempty"`
+		}{r.url("http") + "/", r.url("ws") + "/ws/", r.turn.addresses()})
 	}
 	_, err := fmt.Fprintf(std.out, "Talk:    %[1]s/?room=%[3]s\nRecord:  roomtape record %[2]s/ws/%[3]s\n",
 		r.url("http"), r.url("ws"), exampleRoom)
+	if uris := r.turn.addresses(); err == nil && len(uris) > 0 {
+		_, err = fmt.Fprintf(std.out, "TURN:    %s\n", strings.Join(uris, " "))
+	}
 	return err
 }

@@ -178,6 +178,7 @@ func (c *Conn) Offer() (message.Description, error) {
 			return message.Description{}, c.or(ErrPending)
 		}
 		restart = &webrtc.OfferOptions{ICERestart: true}
+		c.renew()
 		c.expect()
 	} else if c.pc.LocalDescription() == nil {
 		if err := c.prepare(); err != nil {
@@ -189,6 +190,16 @@ func (c *Conn) Offer() (message.Description, error) {
 		return message.Description{}, fmt.Errorf("peer: making an offer: %w", c.or(err))
 	}
 	return c.publish(offer)
+}
+
+// renew makes new credentials for TURN servers; ICE is about to be restarted,
+// perhaps long after the connection was made.
+func (c *Conn) renew() {
+	var cfg webrtc.Configuration
+	c.factory.relaysOf(&cfg)
+	if err := c.pc.SetConfiguration(cfg); err != nil {
+		c.factory.log.Debug("renewing TURN credentials", "error", err)
+	}
 }
 
 // prepare says what is to be offered.
@@ -243,6 +254,7 @@ func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 		return message.Description{}, fmt.Errorf("peer: preparing an answer: %w", err)
 	}
 	if c.pc.RemoteDescription() != nil {
+		c.renew()
 		c.expect()
 	}
 	d, err := c.set(offer, webrtc.SDPTypeOffer)

@@ -323,11 +323,11 @@ func TestParseICEServer(t *testing.T) {
 		"stun:example.org":                            {URL: "stun:example.org:3478"},
 		"stun:[2001:db8::1]:99":                       {URL: "stun:[2001:db8::1]:99"},
 		"stuns:example.org":                           {URL: "stuns:example.org:5349"},
-		"turn:u:p@example.org":                        {"turn:example.org:3478", "u", "p"},
-		"turn:u:p:q%40@example.org:1?transport=tcp":   {"turn:example.org:1?transport=tcp", "u", "p:q@"},
-		"TURNS:1700000000:me@example.org":             {"turns:example.org:5349", "1700000000", "me"},
-		"turn://u:100%25+/=@10.0.0.1?transport=udp":   {"turn:10.0.0.1:3478?transport=udp", "u", "100%+/="},
-		"turn:1700000000%3Ame:secret@host.example:80": {"turn:host.example:80", "1700000000:me", "secret"},
+		"turn:u:p@example.org":                        {URL: "turn:example.org:3478", User: "u", Password: "p"},
+		"turn:u:p:q%40@example.org:1?transport=tcp":   {URL: "turn:example.org:1?transport=tcp", User: "u", Password: "p:q@"},
+		"TURNS:1700000000:me@example.org":             {URL: "turns:example.org:5349", User: "1700000000", Password: "me"},
+		"turn://u:100%25+/=@10.0.0.1?transport=udp":   {URL: "turn:10.0.0.1:3478?transport=udp", User: "u", Password: "100%+/="},
+		"turn:1700000000%3Ame:secret@host.example:80": {URL: "turn:host.example:80", User: "1700000000:me", Password: "secret"},
 	} {
 		if got, err := ParseICEServer(in); got != want || err != nil {
 			t.Errorf("%s: %q %q %q, %v", in, got.URL, got.User, got.Password, err)
@@ -345,7 +345,20 @@ func TestParseICEServer(t *testing.T) {
 			t.Errorf("the error tells the password: %v", err)
 		}
 	}
-	s := ICEServer{URL: "turn:x", User: "u", Password: "hunter2"}
+	for in, want := range map[string]ICEServer{
+		"turn:example.org?transport=tcp": {URL: "turn:example.org:3478?transport=tcp", User: "rec", Secret: "hunter2"},
+		"turns:example.org":              {URL: "turns:example.org:5349", User: "rec", Secret: "hunter2"},
+		"turn:u:p@example.org":           {URL: "turn:example.org:3478", User: "u", Password: "p"},
+		"stun:example.org":               {URL: "stun:example.org:3478"},
+	} {
+		if got, err := ParseICEServerWithSecret(in, "hunter2", "rec"); got != want || err != nil {
+			t.Errorf("%s with a secret: %q %q, %v", in, got.URL, got.User, err)
+		}
+	}
+	if got, err := ParseICEServerWithSecret("turn:hunter2@example.org", "north", "rec"); err == nil {
+		t.Errorf("a user alone was taken for %+v", got)
+	}
+	s := ICEServer{URL: "turn:x", User: "u", Password: "hunter2", Secret: "hunter2"}
 	if text := fmt.Sprintf("%v %+v %#v %s", s, s, s, &s); strings.Contains(text, "hunter2") {
 		t.Errorf("printing tells the password: %s", text)
 	}

@@ -192,12 +192,7 @@ func (f *Factory) Connect(o Options) (*Conn, error) {
 		Certificates: []webrtc.Certificate{f.certificate},
 		BundlePolicy: webrtc.BundlePolicyMaxBundle,
 	}
-	for _, s := range f.cfg.ICEServers {
-		cfg.ICEServers = append(cfg.ICEServers, s.pion())
-	}
-	if f.cfg.RelayOnly {
-		cfg.ICETransportPolicy = webrtc.ICETransportPolicyRelay
-	}
+	f.relaysOf(&cfg)
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -217,4 +212,15 @@ func (f *Factory) Connect(o Options) (*Conn, error) {
 	c.watch()
 	f.conns = append(f.conns, c)
 	return c, nil
+}
+
+// relaysOf puts the STUN and TURN servers into a configuration, with credentials
+// of now.
+func (f *Factory) relaysOf(cfg *webrtc.Configuration) {
+	for _, s := range f.cfg.ICEServers {
+		cfg.ICEServers = append(cfg.ICEServers, s.pion())
+	}
+	if f.cfg.RelayOnly {
+		cfg.ICETransportPolicy = webrtc.ICETransportPolicyRelay
+	}
 }

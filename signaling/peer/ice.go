@@ -7,8 +7,11 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/signaling/turn"
 )
 
 // ICEServer is a STUN or TURN server. Its String hides the password.
@@ -18,6 +21,9 @@ type ICEServer struct {
 	URL string
 	// User and Password are the credentials of a TURN server.
 	User, Password string
+	// Secret makes credentials for User instead of Password, new ones for each
+	// connection and each restart of ICE, that are valid for turn.DefaultTTL.
+	Secret string
 }
 
 // String gives the server's URL, without its credentials.
@@ -28,11 +34,27 @@ func (s ICEServer) GoString() string { return "peer.ICEServer{" + strconv.Quote(
 
 func (s ICEServer) pion() webrtc.ICEServer {
 	out := webrtc.ICEServer{URLs: []string{s.URL}}
-	if s.User != "" {
+	switch {
+	case s.Secret != "":
+		c := turn.NewCredentials(s.Secret, s.User, time.Now().Add(turn.DefaultTTL))
+		out.Username, out.Credential = c.Username, c.Password
+	case s.User != "":
 		out.Username, out.Credential = s.User, s.Password
 	}
 	return out
 }
+
+// ParseICEServerWithSecret reads what ParseICEServer does, and also TURN servers
+// without user and password, for which the secret makes credentials for name.
+func ParseICEServerWithSecret(s, secret, name string) (ICEServer, error) {
+	server, err := parseICEServer(s)
+	if err == nil && server.User == "" && isTURN(server.URL) {
+		server.User, server.Secret = name, secret
+	}
+	return server, err
+}
+
+func isTURN(url string) bool { return strings.HasPrefix(url, "turn") }
 
 // ParseICEServer reads "stun:host[:port]", "turn:user:password@host[:port]" or
 // "turns:…", with "?transport=udp" or "?transport=tcp" for TURN. A user or
@@ -40,20 +62,29 @@ func (s ICEServer) pion() webrtc.ICEServer {
 // hold an encoded ":"; other characters may stand as they are. Errors never
 // repeat what may be a password.
 func ParseICEServer(s string) (ICEServer, error) {
+	server, err := parseICEServer(s)
+	if err == nil && server.User == "" && isTURN(server.URL) {
+		scheme, _, _ := strings.Cut(server.URL, ":")
+		return ICEServer{}, fmt.Errorf("ICE server: %s needs USER:PASSWORD@ before the host", scheme)
+	}
+	return server, err
+}
+
+func parseICEServer(s string) (ICEServer, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok {
 		return ICEServer{}, errors.New("ICE server: want stun:HOST, turn:USER:PASSWORD@HOST or turns:USER:PASSWORD@HOST")
 	}
 	scheme = strings.ToLower(scheme)
-	turn, port := false, 3478
+	relays, port := false, 3478
 	switch scheme {
 	case "stun":
 	case "stuns":
 		port = 5349
 	case "turn":
-		turn = true
+		relays = true
 	case "turns":
-		turn, port = true, 5349
+		relays, port = true, 5349
 	default:
 		return ICEServer{}, errors.New("ICE server: the scheme is not stun, stuns, turn or turns")
 	}
@@ -61,7 +92,7 @@ func ParseICEServer(s string) (ICEServer, error) {
 
 	var server ICEServer
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		if !turn {
+		if !relays {
 			return ICEServer{}, fmt.Errorf("ICE server: %s takes no user and password", scheme)
 		}
 		user, password, ok := strings.Cut(rest[:i], ":")
@@ -70,8 +101,6 @@ func ParseICEServer(s string) (ICEServer, error) {
 		}
 		server.User, server.Password = unescape(user), unescape(password)
 		rest = rest[i+1:]
-	} else if turn {
-		return ICEServer{}, fmt.Errorf("ICE server: %s needs USER:PASSWORD@ before the host", scheme)
 	}
 
 	hostport, query, hasQuery := strings.Cut(rest, "?")
@@ -93,7 +122,7 @@ func ParseICEServer(s string) (ICEServer, error) {
 	server.URL = scheme + ":" + net.JoinHostPort(host, strconv.Itoa(port))
 	if hasQuery {
 		switch {
-		case !turn:
+		case !relays:
 			return ICEServer{}, fmt.Errorf("ICE server: %s takes no ?%s", scheme, query)
 		case query != "transport=udp" && query != "transport=tcp":
 			return ICEServer{}, fmt.Errorf("ICE server: ?%s is not ?transport=udp or ?transport=tcp", query)

@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/stun/v4"
 	"github.com/pion/turn/v5"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/roomtape/roomtape/signaling"
 	"github.com/roomtape/roomtape/signaling/message"
+	credentials "github.com/roomtape/roomtape/signaling/turn"
 )
 
 // TestRelayOnlyGoesThroughTheRelay has a TURN server carry a call by the
@@ -46,18 +48,27 @@ func TestRelayOnlyGoesThroughTheRelay(t *testing.T) {
 	}
 	f := newTestFactory(t, Config{ICEServers: []ICEServer{ice}, RelayOnly: true})
 	s := newSender(t, webrtc.MimeTypeVP8)
+	log := newEventLog()
+	c := connect(t, f, Options{Participant: "p", Connection: 1, Sink: log.sink, OnCandidate: s.trickle(t)})
+	s.answer(t, c)
+	const n = 50
+	s.send(t, 0, 1, n)
+	log.until(t, "all packets", func(e []signaling.Event) bool { return count(e, signaling.PacketArrived) == n })
+	if relay.AllocationCount() == 0 || asked.Load() == 0 {
+		t.Errorf("%d allocations, %d requests", relay.AllocationCount(), asked.Load())
+	}
+}
+
+// trickle gives what passes candidates on to s once it has an offer.
+func (s *sender) trickle(t *testing.T) func(message.Candidate) {
+	t.Helper()
 	offered := make(chan struct{})
 	s.pc.OnSignalingStateChange(func(st webrtc.SignalingState) {
 		if st == webrtc.SignalingStateHaveRemoteOffer {
 			close(offered)
 		}
 	})
-	log := newEventLog()
 	candidates := make(chan message.Candidate, 100)
-	c := connect(t, f, Options{
-		Participant: "p", Connection: 1, Sink: log.sink,
-		OnCandidate: func(m message.Candidate) { candidates <- m },
-	})
 	done := make(chan struct{})
 	t.Cleanup(func() { <-done })
 	go func() {
@@ -81,12 +92,62 @@ func TestRelayOnlyGoesThroughTheRelay(t *testing.T) {
 			}
 		}
 	}()
+	return func(m message.Candidate) { candidates <- m }
+}
+
+// TestRestartRenewsCredentials: what is made of a secret is valid from when it is
+// used, not from when the connection was made.
+func TestRestartRenewsCredentials(t *testing.T) {
+	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const realm, secret = "test", "north"
+	expiries := make(chan int64, 1000)
+	relay, err := turn.NewServer(turn.ServerConfig{
+		Realm: realm,
+		AuthHandler: func(r *turn.RequestAttributes) (string, []byte, bool) {
+			expires, name, err := credentials.ParseUsername(r.Username)
+			if r.Method == stun.MethodAllocate {
+				expiries <- expires
+			}
+			c := credentials.NewCredentials(secret, name, time.Unix(expires, 0))
+			return name, turn.GenerateAuthKey(c.Username, realm, c.Password), err == nil && name == "rec"
+		},
+		PacketConnConfigs: []turn.PacketConnConfig{{
+			PacketConn:            socket,
+			RelayAddressGenerator: &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = relay.Close() })
+	ice, err := ParseICEServerWithSecret("turn:"+socket.LocalAddr().String(), secret, "rec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newTestFactory(t, Config{ICEServers: []ICEServer{ice}, RelayOnly: true})
+	s := newSender(t, webrtc.MimeTypeVP8)
+	c := connect(t, f, Options{Participant: "p", Connection: 1, OnCandidate: s.trickle(t)})
 	s.answer(t, c)
-	const n = 50
-	s.send(t, 0, 1, n)
-	log.until(t, "all packets", func(e []signaling.Event) bool { return count(e, signaling.PacketArrived) == n })
-	if relay.AllocationCount() == 0 || asked.Load() == 0 {
-		t.Errorf("%d allocations, %d requests", relay.AllocationCount(), asked.Load())
+	first := <-expiries
+	if in := time.Until(time.Unix(first, 0)); in < 23*time.Hour || in > 25*time.Hour {
+		t.Errorf("they expire in %v", in)
+	}
+	<-time.After(time.Until(time.Unix(first+1, 0).Add(-credentials.DefaultTTL))) // they are told apart by the second
+	if _, err := c.Offer(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.After(patience); ; {
+		select {
+		case e := <-expiries:
+			if e > first {
+				return
+			}
+		case <-deadline:
+			t.Fatal("the relay was asked with the old credentials only")
+		}
 	}
 }
 

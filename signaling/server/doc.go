@@ -88,6 +88,13 @@
 // right to publish, subscribe_track that to subscribe; both, and a right to neither,
 // may exchange data channel messages.
 //
+// # TURN
+//
+// GET /turn?user=NAME gives credentials for TURN servers, as [Relay], to those
+// who may connect: pages of the hosts that may open a WebSocket, and programs.
+// NAME is as a peer id is. With Config.TokenSecret it takes a valid token, for NAME
+// or for any id.
+//
 // # The page
 //
 // The page at / joins with the name that was typed as its peer id, without the

@@ -80,6 +80,10 @@ type Config struct {
 	// PingInterval is how often a peer is asked whether it is still there,
 	// and PingTimeout how long the answer may take. Default 15 s each.
 	PingInterval, PingTimeout time.Duration
+	// Relay gives credentials for TURN servers to whoever asks for /turn, for a
+	// name that is a valid peer id. Nil: there are none, and /turn is empty (204).
+	// It may be called by several goroutines at once.
+	Relay func(name string) Relay
 	// Logger is told who joins, who leaves and what is refused. Default: none.
 	Logger *slog.Logger
 }
@@ -164,11 +168,13 @@ func CheckOrigins(patterns []string) error {
 }
 
 // ServeHTTP takes in WebSockets on every path, and serves the page at /, with
-// its parts below /page/, and /healthz.
+// its parts below /page/, /healthz and /turn.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isUpgrade(r):
 		s.serveSocket(w, r)
+	case r.URL.Path == "/turn":
+		s.serveRelay(w, r)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)

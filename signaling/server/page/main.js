@@ -3,6 +3,7 @@
 
 import {Chat} from './chat.js';
 import {LocalMedia, why} from './media.js';
+import {Relay} from './relay.js';
 import {Room} from './room.js';
 import {Tiles} from './tiles.js';
 import {expose} from './testing.js';
@@ -40,12 +41,14 @@ const NOT_FOR_PEOPLE = ['unknown_peer', 'rate_limited', 'replaced'];
 
 async function enter({room: name, name: id, source = 'camera'}) {
   if (room || entering) throw new Error('already in a room');
+  let relay;
   entering = (async () => {
-    media = await LocalMedia.open(source, id);
+    relay = new Relay(id, token);
+    [media] = await Promise.all([LocalMedia.open(source, id), relay.renew()]);
     media.addEventListener('change', mediaChanged);
     const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
     const url = `${scheme}//${location.host}/ws/${encodeURIComponent(name)}`;
-    const r = new Room({url, room: name, id, media, token});
+    const r = new Room({url, room: name, id, media, token, relay});
     room = r;
     watch(r, url);
     await new Promise((resolve, reject) => {
@@ -58,6 +61,7 @@ async function enter({room: name, name: id, source = 'camera'}) {
   try {
     await entering;
   } catch (err) {
+    relay?.close();
     outside();
     throw err;
   } finally {

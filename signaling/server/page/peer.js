@@ -13,11 +13,12 @@ const RESTART_AFTER = 3000; // ms of being disconnected
 export class Peer extends EventTarget {
   tracks = [];
   presents = false; // a screen, a page or a film rather than a person
-  connection = new RTCPeerConnection();
+  connection;
 
   #signal; // sends a message to this peer by way of the server
   #reachable; // tells whether the server is there to do so
   #media;
+  #relay;
   #offerer = false;
   #senders = {};
   #channels = []; // ours first; the other side opens one too
@@ -28,9 +29,11 @@ export class Peer extends EventTarget {
   #restart = 0;
   #closed = false;
 
-  constructor(id, media, signal, reachable) {
+  constructor(id, media, relay, signal, reachable) {
     super();
     this.id = id;
+    this.#relay = relay;
+    this.connection = new RTCPeerConnection(relay.configuration);
     this.#media = media;
     this.#signal = signal;
     this.#reachable = reachable;
@@ -85,6 +88,7 @@ export class Peer extends EventTarget {
   receiveOffer(offer) {
     return this.#do(async () => {
       const pc = this.connection;
+      pc.setConfiguration(this.#relay.configuration);
       await pc.setRemoteDescription(offer);
       if (!this.#senders.audio) await this.#sendInto(pc.getTransceivers());
       await this.#addEarly();
@@ -149,6 +153,7 @@ export class Peer extends EventTarget {
   async #sendOffer(options) {
     const pc = this.connection;
     this.#described = false;
+    pc.setConfiguration(this.#relay.configuration); // with credentials of now
     await pc.setLocalDescription(await pc.createOffer(options));
     this.#describe({type: 'offer', offer: pc.localDescription});
   }

@@ -25,19 +25,21 @@ export class Room extends EventTarget {
   #url;
   #token;
   #media;
+  #relay;
   #socket = null;
   #attempt = 0;
   #timer = 0;
   #lingering = new Map(); // id → timer
   #kept = new Set(); // ids whose connection we have kept when we came back: it is on us to make another
 
-  constructor({url, room, id, media, token = ''}) {
+  constructor({url, room, id, media, relay, token = ''}) {
     super();
     this.#url = url;
     this.#token = token;
     this.room = room;
     this.id = id;
     this.#media = media;
+    this.#relay = relay;
     media.addEventListener('change', () => this.#each((peer) => peer.sendTracks()));
     addEventListener('online', this.#hurry);
     this.#connect();
@@ -116,6 +118,7 @@ export class Room extends EventTarget {
     removeEventListener('online', this.#hurry);
     for (const id of [...this.peers.keys()]) this.#remove(id);
     this.#socket?.close(1000);
+    this.#relay.close();
     this.#become('closed', problem);
   }
 
@@ -207,7 +210,7 @@ export class Room extends EventTarget {
     this.#lingering.delete(id);
     this.#kept.delete(id);
     this.peers.get(id)?.close();
-    const peer = new Peer(id, this.#media, (message) => this.#send({...message, target: id}), () => this.state === 'joined');
+    const peer = new Peer(id, this.#media, this.#relay, (message) => this.#send({...message, target: id}), () => this.state === 'joined');
     this.peers.set(id, peer);
     const current = () => this.peers.get(id) === peer;
     peer.addEventListener('change', () => { if (current()) this.#tell('peer', id); });

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestRelayCredentials(t *testing.T) {
+	s := New(Config{Origins: []string{"else*"}, Relay: func(name string) Relay {
+		return Relay{Username: "1700000000:" + name, Password: "pw", TTL: 86400, URIs: []string{"turn:h:3478?transport=udp"}}
+	}})
+	ask := func(method, query, origin string) *http.Response {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(method, "http://house/turn"+query, nil)
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		s.ServeHTTP(w, r)
+		return w.Result()
+	}
+	resp := ask("GET", "?user="+url.QueryEscape("Zoë:1 🎧"), "")
+	var got map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"username": "1700000000:Zoë:1 🎧", "password": "pw", "ttl": 86400.0, "uris": []any{"turn:h:3478?transport=udp"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for header, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "Access-Control-Allow-Origin": ""} {
+		if got := resp.Header.Get(header); got != want {
+			t.Errorf("%s is %q, want %q", header, got, want)
+		}
+	}
+	for _, tt := range []struct {
+		method, query, origin string
+		status                int
+	}{
+		{"GET", "?user=a", "http://house", 200},
+		{"GET", "?user=a", "http://elsewhere", 200},
+		{"GET", "?user=a", "http://nowhere", 403},
+		{"GET", "?user=a", "null", 403},
+		{"OPTIONS", "?user=a", "http://elsewhere", 204},
+		{"OPTIONS", "?user=a", "http://nowhere", 403},
+		{"HEAD", "?user=a", "", 200},
+		{"POST", "?user=a", "", 405},
+		{"GET", "", "", 400},
+		{"GET", "?user=", "", 400},
+		{"GET", "?user=%20", "", 400},
+		{"GET", "?user=a%00b", "", 400},
+		{"GET", "?user=%ff", "", 400},
+		{"GET", "?user=" + strings.Repeat("x", MaxID+1), "", 400},
+	} {
+		resp := ask(tt.method, tt.query, tt.origin)
+		if resp.StatusCode != tt.status {
+			t.Errorf("%s %s from %q: %s, want %d", tt.method, tt.query, tt.origin, resp.Status, tt.status)
+		}
+		allowed := ""
+		if tt.status != 403 {
+			allowed = tt.origin
+		}
+		if got := resp.Header.Get("Access-Control-Allow-Origin"); got != allowed {
+			t.Errorf("%s %s from %q: allows %q", tt.method, tt.query, tt.origin, got)
+		}
+		if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 && strings.Contains(string(b), "pw") {
+			t.Errorf("%s %s: %s", tt.method, tt.query, b)
+		}
+	}
+	if resp := get(t, New(Config{}), "GET", "/turn?user=a"); resp.StatusCode != 204 {
+		t.Errorf("without TURN: %s", resp.Status)
+	}
+}

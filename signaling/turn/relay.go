@@ -1,0 +1,155 @@
+package turn
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pion/turn/v5"
+)
+
+// generator opens the sockets of the allocations of one listener.
+type generator struct {
+	server *Server
+	// listener knows whose request pion is at work on: its goroutine is the
+	// one that opens sockets.
+	listener *listener
+}
+
+// Validate has nothing to find fault with.
+func (g *generator) Validate() error { return nil }
+
+// AllocateListener refuses: only UDP is relayed.
+func (g *generator) AllocateListener(turn.AllocateListenerConfig) (net.Listener, net.Addr, error) {
+	return nil, nil, errOnlyUDP
+}
+
+// AllocateConn refuses: only UDP is relayed.
+func (g *generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) {
+	return nil, errOnlyUDP
+}
+
+var (
+	errOnlyUDP = errors.New("only UDP is relayed")
+	errClosed  = errors.New("the TURN server is closed")
+)
+
+// AllocatePacketConn opens a socket for an allocation, which counts until it is
+// closed.
+func (g *generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketConn, net.Addr, error) {
+	s := g.server
+	public, ok := s.public[c.Network]
+	if !ok {
+		return nil, nil, fmt.Errorf("there is no public address for %s", c.Network)
+	}
+	// Without a realm, pion is only looking for an even port.
+	counts := c.Realm != ""
+	from := g.listener.reading
+	if counts {
+		if why := s.quotas.take(c.UserID, from.Addr()); why != none {
+			s.refuse(why, from, c.UserID)
+			return nil, nil, errors.New("quota reached")
+		}
+	}
+	socket, err := s.open(c.Network, c.RequestedPort)
+	if err != nil {
+		if counts {
+			s.quotas.release(c.UserID, from.Addr())
+		}
+		s.refuse(noPort, from, c.UserID)
+		return nil, nil, err
+	}
+	r := &relay{UDPConn: socket, server: s, listener: g.listener, user: c.UserID, from: from, counts: counts}
+	if !s.add() {
+		_ = socket.Close()
+		if counts {
+			s.quotas.release(c.UserID, from.Addr())
+		}
+		return nil, nil, errClosed
+	}
+	if counts {
+		s.counters.allocations.Add(1)
+		g.listener.allocated(r, time.Now())
+	}
+	port := socket.LocalAddr().(*net.UDPAddr).Port // it is one
+	return r, &net.UDPAddr{IP: public.AsSlice(), Port: port}, nil
+}
+
+// open opens a socket on a port of the range, or on the one that is asked for.
+func (s *Server) open(network string, want int) (*net.UDPConn, error) {
+	first, n := int(s.cfg.MinPort), int(s.cfg.MaxPort)-int(s.cfg.MinPort)+1
+	if want != 0 {
+		if want < first || want >= first+n {
+			return nil, fmt.Errorf("port %d is not in the range", want)
+		}
+		return s.bind(network, want)
+	}
+	// In a range that is not nearly full, a free port is soon found; in a small
+	// one all are tried.
+	start := rand.IntN(n)
+	var last error
+	for i := range min(n, portTries) {
+		c, err := s.bind(network, first+(start+i)%n)
+		if err == nil {
+			return c, nil
+		}
+		last = err
+	}
+	return nil, fmt.Errorf("no port of the range is free: %w", last)
+}
+
+func (s *Server) bind(network string, port int) (*net.UDPConn, error) {
+	c, err := net.ListenPacket(network, net.JoinHostPort(s.local[network], strconv.Itoa(port)))
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil // it is one
+}
+
+// relay is the socket of an allocation.
+type relay struct {
+	*net.UDPConn
+	server   *Server
+	listener *listener
+	user     string
+	from     netip.AddrPort
+	counts   bool // rather than being a search for a port
+	once     sync.Once
+}
+
+func (r *relay) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := r.UDPConn.ReadFrom(b)
+	if err == nil {
+		r.server.counters.bytesFromPeers.Add(uint64(n))
+		r.server.counters.packetsFromPeers.Add(1)
+	}
+	return n, from, err
+}
+
+func (r *relay) WriteTo(b []byte, to net.Addr) (int, error) {
+	n, err := r.UDPConn.WriteTo(b, to)
+	if err == nil {
+		r.server.counters.bytesToPeers.Add(uint64(n))
+		r.server.counters.packetsToPeers.Add(1)
+	}
+	return n, err
+}
+
+// Close is how pion ends an allocation. It gives no error, on which pion would
+// leave others open.
+func (r *relay) Close() error {
+	r.once.Do(func() {
+		_ = r.UDPConn.Close()
+		if r.counts {
+			r.server.quotas.release(r.user, r.from.Addr())
+			r.listener.released(r)
+		}
+		r.server.wg.Done()
+	})
+	return nil
+}
