@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -256,30 +254,7 @@ func TestRecorderChangesItsAddress(t *testing.T) {
 // TestWrongTURNPassword: a coturn that refuses us is named at once, not after
 // minutes without media.
 func TestWrongTURNPassword(t *testing.T) {
-	path, err := exec.LookPath("turnserver")
-	if err != nil {
-		t.Skipf("no coturn: %v", err)
-	}
-	l, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := strconv.Itoa(l.LocalAddr().(*net.UDPAddr).Port)
-	_ = l.Close()
-	coturn := exec.CommandContext(t.Context(), path, "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", port,
-		"--lt-cred-mech", "--user", "rec:right", "--realm", "test", "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers",
-		"--log-file", "stdout", "--pidfile", filepath.Join(t.TempDir(), "pid"), "--userdb", filepath.Join(t.TempDir(), "db"))
-	if err := coturn.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = coturn.Process.Kill(); _ = coturn.Wait() })
-	waitFor(t, "coturn", 10*time.Second, func() bool {
-		c, err := net.Dial("tcp4", "127.0.0.1:"+port)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
+	port := coturn(t, "--lt-cred-mech", "--user", "rec:right", "--allow-loopback-peers")
 	url := openRoom(t)
 	enter(t, url, "alice", "alice")
 	for _, tt := range []struct {

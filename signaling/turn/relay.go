@@ -36,6 +36,7 @@ func (g *generator) AllocateConn(turn.AllocateConnConfig) (net.Conn, error) {
 
 var (
 	errOnlyUDP = errors.New("only UDP is relayed")
+	errNoPort  = errors.New("none is even")
 	errClosed  = errors.New("the TURN server is closed")
 )
 
@@ -56,7 +57,7 @@ func (g *generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packe
 			return nil, nil, errors.New("quota reached")
 		}
 	}
-	socket, err := s.open(c.Network, c.RequestedPort)
+	socket, err := s.open(c.Network, c.RequestedPort, !counts)
 	if err != nil {
 		if counts {
 			s.quotas.release(c.UserID, from.Addr())
@@ -80,8 +81,9 @@ func (g *generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packe
 	return r, &net.UDPAddr{IP: public.AsSlice(), Port: port}, nil
 }
 
-// open opens a socket on a port of the range, or on the one that is asked for.
-func (s *Server) open(network string, want int) (*net.UDPConn, error) {
+// open opens a socket on a port of the range, or on the one that is asked for. An
+// even one is one with the next free too (RFC 8656 §7.1).
+func (s *Server) open(network string, want int, even bool) (*net.UDPConn, error) {
 	first, n := int(s.cfg.MinPort), int(s.cfg.MaxPort)-int(s.cfg.MinPort)+1
 	if want != 0 {
 		if want < first || want >= first+n {
@@ -89,12 +91,22 @@ func (s *Server) open(network string, want int) (*net.UDPConn, error) {
 		}
 		return s.bind(network, want)
 	}
-	// In a range that is not nearly full, a free port is soon found; in a small
-	// one all are tried.
 	start := rand.IntN(n)
-	var last error
+	last := errNoPort
 	for i := range min(n, portTries) {
-		c, err := s.bind(network, first+(start+i)%n)
+		port := first + (start+i)%n
+		if even && (port%2 != 0 || port == int(s.cfg.MaxPort)) {
+			continue
+		}
+		c, err := s.bind(network, port)
+		if err == nil && even {
+			var next *net.UDPConn
+			if next, err = s.bind(network, port+1); err == nil {
+				_ = next.Close()
+			} else {
+				_ = c.Close()
+			}
+		}
 		if err == nil {
 			return c, nil
 		}
