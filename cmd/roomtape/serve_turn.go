@@ -240,9 +240,13 @@ func listenBoth(addr string) (net.Listener, net.PacketConn, error) {
 }
 
 // relay is what /turn gives.
-func (t *turnServer) relay(name string) server.Relay {
-	c := t.Credentials(name, t.ttl)
-	return server.Relay{Username: c.Username, Password: c.Password, TTL: int(t.ttl.Seconds()), URIs: t.uris}
+func (t *turnServer) relay(name string, most time.Duration) server.Relay {
+	ttl := t.ttl
+	if most > 0 {
+		ttl = min(ttl, most)
+	}
+	c := t.Credentials(name, ttl)
+	return server.Relay{Username: c.Username, Password: c.Password, TTL: int(ttl.Seconds()), URIs: t.uris}
 }
 
 // addresses gives the URIs, if it is there.

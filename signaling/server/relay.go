@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 )
 
 // Relay is the answer to GET /turn?user=NAME: how a client uses TURN.
@@ -65,8 +66,12 @@ func (s *Server) serveRelay(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "the token is for another peer_id", http.StatusForbidden)
 			return
 		}
+		var most time.Duration
+		if !claims.Expires.IsZero() {
+			most = time.Until(claims.Expires)
+		}
 		h.Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.cfg.Relay(name)) // an error here is the client gone
+		_ = json.NewEncoder(w).Encode(s.cfg.Relay(name, most)) // an error here is the client gone
 	}
 }
 

@@ -9,10 +9,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/roomtape/roomtape/signaling/token"
 )
 
 func TestRelayCredentials(t *testing.T) {
-	s := New(Config{Origins: []string{"else*"}, Relay: func(name string) Relay {
+	s := New(Config{Origins: []string{"else*"}, Relay: func(name string, _ time.Duration) Relay {
 		return Relay{Username: "1700000000:" + name, Password: "pw", TTL: 86400, URIs: []string{"turn:h:3478?transport=udp"}}
 	}})
 	ask := func(method, query, origin string) *http.Response {
@@ -74,5 +77,43 @@ func TestRelayCredentials(t *testing.T) {
 	}
 	if resp := get(t, New(Config{}), "GET", "/turn?user=a"); resp.StatusCode != 204 {
 		t.Errorf("without TURN: %s", resp.Status)
+	}
+}
+
+// TestRelayNeedsAToken: as joining does; what it gives ends with the token.
+func TestRelayNeedsAToken(t *testing.T) {
+	s := New(Config{TokenSecret: secret, Relay: func(name string, most time.Duration) Relay {
+		return Relay{Username: name, TTL: int(most.Seconds())}
+	}})
+	expired, err := token.Sign(secret, token.Claims{Room: "r", Expires: time.Now().Add(-time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		user, token string
+		status      int
+	}{
+		{"a", "", 401}, {"a", "please", 401}, {"a", expired, 401},
+		{"a", signed(t, "r", "a"), 200}, {"b", signed(t, "r", "a"), 403}, {"b", signed(t, "r", ""), 200},
+	} {
+		for _, by := range []string{"header", "query"} {
+			target := "/turn?user=" + tt.user
+			if by == "query" {
+				target += "&token=" + tt.token
+			}
+			r := httptest.NewRequest("GET", target, nil)
+			if by == "header" && tt.token != "" {
+				r.Header.Set("Authorization", "Bearer "+tt.token)
+			}
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			if w.Code != tt.status {
+				t.Errorf("%s with %q by %s: %d, want %d", tt.user, tt.token, by, w.Code, tt.status)
+			}
+			var got Relay
+			if err := json.Unmarshal(w.Body.Bytes(), &got); w.Code == 200 && (err != nil || got.Username != tt.user || got.TTL < 50 || got.TTL > 60) {
+				t.Errorf("%s by %s: %+v, %v", tt.user, by, got, err)
+			}
+		}
 	}
 }

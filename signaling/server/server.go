@@ -81,9 +81,10 @@ type Config struct {
 	// and PingTimeout how long the answer may take. Default 15 s each.
 	PingInterval, PingTimeout time.Duration
 	// Relay gives credentials for TURN servers to whoever asks for /turn, for a
-	// name that is a valid peer id. Nil: there are none, and /turn is empty (204).
+	// name that is a valid peer id, that are valid no longer than most, the time
+	// that their token has left; 0 is no limit. Nil: there are none, and /turn is empty (204).
 	// It may be called by several goroutines at once.
-	Relay func(name string) Relay
+	Relay func(name string, most time.Duration) Relay
 	// Logger is told who joins, who leaves and what is refused. Default: none.
 	Logger *slog.Logger
 }
