@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/pion/sdp/v3"
 
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/token"
@@ -269,5 +270,43 @@ func TestRestrictedPeersNeedRealDescriptions(t *testing.T) {
 			b.wantError(message.CodeBadMessage)
 		}
 		a.wantSilence()
+	})
+}
+
+// FuzzRestrictSDP checks by another reader of SDP that nothing is left that
+// promises media.
+func FuzzRestrictSDP(f *testing.F) {
+	f.Add(sdpHead + "a=sendrecv\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ssrc:1 cname:x\r\na=sendonly\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n")
+	f.Add("v=0\no=- 1 1 IN IP4 0.0.0.0\ns=-\nt=0 0\nm=video 9 RTP/AVP 96\na=recvonly\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		restricted, err := restrictSDP(text, false, true)
+		if err != nil {
+			return
+		}
+		var d sdp.SessionDescription
+		if d.UnmarshalString(restricted) != nil {
+			return // nobody else takes it either
+		}
+		for _, a := range d.Attributes {
+			if _, ok := directions[a.Key]; ok {
+				t.Fatalf("%q has a direction for all", restricted)
+			}
+		}
+		for _, m := range d.MediaDescriptions {
+			n := 0
+			for _, a := range m.Attributes {
+				switch a.Key {
+				case "sendrecv", "sendonly", "ssrc", "msid":
+					if m.MediaName.Media != "application" {
+						t.Fatalf("%q promises media: %v", restricted, a)
+					}
+				case "recvonly", "inactive":
+					n++
+				}
+			}
+			if n != 1 && m.MediaName.Media != "application" {
+				t.Fatalf("%q has %d directions in an m-line", restricted, n)
+			}
+		}
 	})
 }
