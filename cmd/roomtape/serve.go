@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
 	"github.com/roomtape/roomtape/signaling/message"
@@ -193,13 +194,22 @@ func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 		listener = tls.NewListener(listener, o.tls)
 	}
 	r.http = &http.Server{
-		Handler:           withMetrics(r.rooms, serverCollector{r.rooms}),
+		Handler:           withMetrics(r.rooms, r.collectors()...),
 		ReadHeaderTimeout: 5 * time.Second, // for TLS too
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() { r.failed <- r.http.Serve(listener) }()
 	return r, nil
+}
+
+// collectors are those whose figures /metrics gives.
+func (r *roomServer) collectors() []prometheus.Collector {
+	list := []prometheus.Collector{serverCollector{r.rooms}}
+	if r.turn != nil {
+		list = append(list, r.turn)
+	}
+	return list
 }
 
 // stop closes the rooms, then the server, each within stopGrace.

@@ -32,7 +32,7 @@ func turnFlags() []cli.Flag {
 		&cli.StringFlag{Name: "turn", Usage: "be a TURN server too, by UDP and TCP on `ADDR`, as HOST:PORT"},
 		&cli.StringFlag{Name: "turn-tls", Usage: "TURN over TLS on `ADDR`, with --tls-cert and --tls-key"},
 		&cli.StringFlag{Name: "turn-secret", Usage: "`SECRET` that TURN credentials are made with; /turn?user=NAME gives some"},
-		&cli.StringSliceFlag{Name: "turn-public-ip", Usage: "`IP` by which peers reach the TURN server, one of IPv4, one of IPv6, or both (default: HOST of --turn)"},
+		&cli.StringSliceFlag{Name: "turn-public-ip", Usage: "`IP` by which peers reach the TURN server, one of IPv4, one of IPv6, or both (default: HOST of --turn, or this machine's address)"},
 		&cli.StringFlag{Name: "turn-host", Usage: "`NAME` of the TURN server in what /turn gives (default: the public IP)"},
 		&cli.StringFlag{Name: "turn-realm", Value: "roomtape", Usage: "TURN `REALM`"},
 		&cli.StringFlag{Name: "turn-ports", Value: defaultTURNPorts, Usage: "UDP ports from `MIN-MAX` are used to relay"},
@@ -49,6 +49,7 @@ func turnFlags() []cli.Flag {
 type turnOptions struct {
 	plain, secure string // where it listens; "" when it does not
 	host          string // "": the first public address
+	guessed       bool   // the public address
 	ttl           time.Duration
 	config        turn.Config
 }
@@ -129,7 +130,7 @@ func (o *turnOptions) addresses(c *cli.Context) error {
 		}
 	}
 	if len(o.config.Public) == 0 {
-		return usagef("--turn needs --turn-public-ip, the address by which peers reach it")
+		o.config.Public, o.guessed = []netip.Addr{ownAddress()}, true
 	}
 	for _, text := range split(c.StringSlice("turn-allow-peer")) {
 		p, err := netip.ParsePrefix(text)
@@ -142,6 +143,26 @@ func (o *turnOptions) addresses(c *cli.Context) error {
 		o.config.Allow = append(o.config.Allow, p)
 	}
 	return nil
+}
+
+// ownAddress gives the address by which this machine reaches the internet, or one
+// that it has.
+func ownAddress() netip.Addr {
+	// Connecting a UDP socket sends nothing; it asks for a route.
+	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
+		if c, err := net.Dial("udp", far); err == nil {
+			a := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+			_ = c.Close()
+			return a.Unmap()
+		}
+	}
+	addrs, _ := net.InterfaceAddrs() // without any, there is loopback
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsGlobalUnicast() {
+			return p.Addr()
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 // split gives the values of a flag that may be repeated, or have commas.
@@ -208,6 +229,9 @@ func (o *turnOptions) start(secure *tls.Config, log *slog.Logger) (*turnServer, 
 	var err error
 	if out.Server, err = turn.New(o.config, sockets, listeners); err != nil {
 		return nil, err
+	}
+	if o.guessed {
+		log.Warn("TURN: the public IP is a guess; give the right one by --turn-public-ip if peers don't reach it", "ip", o.config.Public[0])
 	}
 	for _, a := range out.UnreachableRelays() {
 		log.Warn("TURN: the public IP is in a network that is not relayed to, so two peers that both need TURN don't reach each other; allow it if they shall",
