@@ -22,6 +22,9 @@ const (
 	extrapolated = second
 	// lastFrame: a report speaks of the last frame if it is so little later.
 	lastFrame = second / 10
+	// claimTime is how much later on the wall clock a second sample must be to
+	// bear out a change: a sender that catches up makes several frames at once.
+	claimTime = second / 10
 	// slopeAfter is how many least values of arrivals tell a skew.
 	slopeAfter = 5
 	// evenLimit: only the lateness of frames that are less late is chance.
@@ -173,7 +176,9 @@ func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool 
 	case l.guessed && abs(change) < pauseLimit:
 		return true
 	case abs(change) < pauseLimit && !(t.claimed && abs(change-t.claim) <= sampleNoise):
-		t.claim, t.claimed = change, true
+		t.claim, t.claimAt, t.claimed = change, at, true
+		return false
+	case abs(change) < pauseLimit && abs(at-t.claimAt) < claimTime:
 		return false
 	case abs(change) < pauseLimit:
 		l.guessed = true // two in a row: the line begins anew

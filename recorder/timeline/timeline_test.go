@@ -295,6 +295,54 @@ func TestAWallClockThatStepsMovesNothing(t *testing.T) {
 	}
 }
 
+// ntpAt is a sender's wall clock that shows the recorder's time and 2^30 s.
+func ntpAt(at time.Duration) uint64 {
+	return 1<<62 + uint64(at/sec)<<32 + uint64(at%sec)<<32/uint64(sec)
+}
+
+// TestSoundThatASenderCatchesUpWithStaysWhereItIs has a browser too busy to make
+// sound for 110 ms: it makes it all at once then, and says that of the time.
+func TestSoundThatASenderCatchesUpWithStaysWhereItIs(t *testing.T) {
+	p := audio(t)
+	ts, at := uint32(5000), sec
+	speak := func(captured, arrives time.Duration) {
+		p.tr.Push(depacket.Frame{Timestamp: ts, CaptureTime: ntpAt(captured)}, arrives)
+		p.pop(arrives)
+		ts, at = ts+960, at+20*ms
+	}
+	for range 150 {
+		speak(at, at)
+	}
+	stalled := at + 110*ms
+	for range 6 {
+		speak(stalled, stalled+40*ms)
+	}
+	speak(at, at+30*ms)
+	ts, at = p.speak(2, ts, at+10*ms)
+	p.speak(200, ts, at-10*ms)
+	for i, got := range p.times {
+		p.near("a frame", got, sec+time.Duration(i)*20*ms)
+	}
+}
+
+// TestSoundThatASenderLosesLeavesItsTime is the same with one that never makes
+// it, so that its timestamps stand still.
+func TestSoundThatASenderLosesLeavesItsTime(t *testing.T) {
+	p := audio(t)
+	ts, at := uint32(5000), sec
+	for i := range 500 {
+		if i == 150 {
+			at += 110 * ms
+		}
+		p.tr.Push(depacket.Frame{Timestamp: ts, CaptureTime: ntpAt(at)}, at)
+		p.pop(at)
+		if i < 150 || i > 400 {
+			p.near("a frame", p.last.Time, at)
+		}
+		ts, at = ts+960, at+20*ms
+	}
+}
+
 func TestAWrongPauseIsTakenBackByTheNextReport(t *testing.T) {
 	p := audio(t)
 	report := func(ts uint32, sent, at time.Duration) {

@@ -115,8 +115,10 @@ type Track struct {
 		arrival int64
 		set     bool
 	}
-	claim   int64 // a change of the mapping that one sample claims
-	claimed bool
+	// claim is a change of the mapping that one sample claims, claimAt the wall
+	// time of that.
+	claim, claimAt int64
+	claimed        bool
 
 	onTime, late int64 // when the last frame that was on time, and late, arrived
 
