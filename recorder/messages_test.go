@@ -468,3 +468,42 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// Of pictures that are reordered, what was left out is not referred to by what is
+// in the file: up to the pause, and from a keyframe after it, all are there.
+func TestPauseOfReorderedPictures(t *testing.T) {
+	for shift := 0; shift < 200; shift += 10 {
+		m := newMemory()
+		r := &script{}
+		v := r.start264(0)
+		var order []int
+		for i := range 6 { // a keyframe each 25 pictures
+			at := ms(200 + 1000*i)
+			v.picture(at, 'I', 25*i)
+			v.pyramids(at+ms(40), 25*i+1, 6)
+			order = append(order, 25*i)
+			for g := range 6 {
+				for _, k := range []int{3, 1, 0, 2} {
+					order = append(order, 25*i+1+4*g+k)
+				}
+			}
+		}
+		r.ask(ms(1500+shift), "p", "pause", "", nil)
+		r.ask(ms(3400+shift), "p", "resume", "", nil)
+		cfg := h264Config(m)
+		cfg.AllowControl = true
+		s, err := run(t, cfg, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := pictures(t, m.files[s.Manifest().Files[0].Path].data)
+		n := 0
+		for n < len(got) && got[n] == order[n] {
+			n++
+		}
+		back := slices.Index(order, 100) // the keyframe at 4.2 s
+		if n < 28 || n > 42 || !slices.Equal(got[n:], order[back:]) {
+			t.Errorf("pause at %d ms: %d pictures, then %v", 1500+shift, n, got[n:])
+		}
+	}
+}
