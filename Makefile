@@ -9,6 +9,7 @@ SHELL := /bin/bash
 GO            ?= go
 BIN           := .cache/bin
 LINT_VERSION  := v2.15.0
+VULN_VERSION  := v1.1.4
 LINT          := $(BIN)/golangci-lint-$(LINT_VERSION)
 FUZZ_TIME     ?= 5s
 DURATION      ?= 5m
@@ -18,7 +19,7 @@ LDFLAGS       := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 step = @printf '\n== %s\n' '$(1)'
 
-.PHONY: build test check fmt vet lint unit race fuzz integration soak reliability messages bench cover tools clean help
+.PHONY: build test check fmt vet lint unit race fuzz integration soak reliability messages bench cover tools govulncheck clean help
 
 build: ## the program, static, in ./roomtape
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o roomtape ./cmd/roomtape
@@ -84,6 +85,9 @@ cover: ## what the unit tests reach, as .cache/cover.html
 	@$(GO) test -coverpkg ./... -coverprofile .cache/cover.out ./...
 	@$(GO) tool cover -html .cache/cover.out -o .cache/cover.html
 	@$(GO) tool cover -func .cache/cover.out | tail -n 1
+
+govulncheck: ## known vulnerabilities in what we call; needs the database at vuln.go.dev
+	@$(GO) run golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION) ./...
 
 clean: ## what make has made
 	rm -rf .cache roomtape
