@@ -1,11 +1,11 @@
 // One connection to one other participant.
 
 const CAPTURE_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time';
-const CHANNEL = 'messages';
-const PUBLISHED = 'roomtape-'; // begins the stream ids of what a bot publishes
-const MAX_EARLY = 256; // candidates kept until the description they belong to
-const MAX_TEXT = 64 * 1024;
-const RESTART_AFTER = 3000; // ms of being disconnected
+export const CHANNEL = 'messages';
+export const PUBLISHED = 'roomtape-'; // begins the stream ids of what a bot publishes
+export const MAX_EARLY = 256; // candidates kept until the description they belong to
+export const MAX_TEXT = 64 * 1024;
+export const RESTART_AFTER = 3000; // ms of being disconnected
 
 // Peer dispatches 'change' when its tracks or its state change, 'text' with the
 // detail of a data channel message, 'over' when the other side has closed, and
@@ -237,7 +237,7 @@ function origin(sdp) {
 
 // withCaptureTime offers the header extension by which a recorder can tell when
 // a frame was captured. Chromium knows it but does not offer it by itself.
-function withCaptureTime(transceiver) {
+export function withCaptureTime(transceiver) {
   try {
     const extensions = transceiver.getHeaderExtensionsToNegotiate();
     for (const e of extensions) if (e.uri === CAPTURE_TIME) e.direction = 'sendrecv';

@@ -1,5 +1,6 @@
 // The room: the WebSocket to its server and the connections to everybody in it.
 
+import {Hub, SFU} from './hub.js';
 import {Peer} from './peer.js';
 
 const REPLACED = 4001; // another socket has joined under our id
@@ -26,6 +27,7 @@ export class Room extends EventTarget {
   #token;
   #media;
   #relay;
+  #hub = null; // what everything goes by when the server forwards
   #socket = null;
   #attempt = 0;
   #timer = 0;
@@ -40,13 +42,17 @@ export class Room extends EventTarget {
     this.id = id;
     this.#media = media;
     this.#relay = relay;
-    media.addEventListener('change', () => this.#each((peer) => peer.sendTracks()));
+    media.addEventListener('change', () => {
+      this.#hub?.sendTracks();
+      this.#each((peer) => peer.sendTracks());
+    });
     addEventListener('online', this.#hurry);
     this.#connect();
   }
 
   // say sends a JSON message to everybody, or to one.
   say(message, id) {
+    if (this.#hub && id === undefined) return this.#hub.say(message);
     if (id !== undefined) return this.peers.get(id)?.say(message);
     this.#each((peer) => peer.say(message));
   }
@@ -117,12 +123,17 @@ export class Room extends EventTarget {
     clearTimeout(this.#timer);
     removeEventListener('online', this.#hurry);
     for (const id of [...this.peers.keys()]) this.#remove(id);
+    this.#hub?.close();
     this.#socket?.close(1000);
     this.#relay.close();
     this.#become('closed', problem);
   }
 
   #receive(m) {
+    if (this.#hub && m.type !== 'room_peers' && m.type !== 'error') {
+      this.#hub.receive(m);
+      return;
+    }
     switch (m.type) {
       case 'room_peers':
         this.rights = Array.isArray(m.rights) ? m.rights : null;
@@ -159,6 +170,13 @@ export class Room extends EventTarget {
     this.#attempt = 0;
     this.#kept.clear();
     this.#become('joined');
+    const forwarded = ids.length === 1 && ids[0] === SFU;
+    if (forwarded || this.#hub) {
+      for (const id of [...this.peers.keys()]) this.#remove(id);
+      this.#hub?.close();
+      this.#hub = forwarded ? this.#gather() : null;
+      if (forwarded) return;
+    }
     for (const id of [...this.peers.keys()]) if (!ids.includes(id)) this.#left(id);
     for (const id of ids) {
       if (id === this.id) continue;
@@ -172,6 +190,20 @@ export class Room extends EventTarget {
       this.#kept.add(id);
       if (!peer.works) peer.restart();
     }
+  }
+
+  // gather begins in a room whose server forwards.
+  #gather() {
+    const hub = new Hub(this.#media, this.#relay, (message) => this.#send(message));
+    const on = (type, f) => hub.addEventListener(type, ({detail}) => { if (this.#hub === hub) f(detail); });
+    on('guest', ({id}) => {
+      this.peers.set(id, hub.guests.get(id));
+      this.#tell('peer', id);
+    });
+    on('left', ({id}) => this.#remove(id));
+    on('open', ({id}) => this.#tell('open', id));
+    on('text', ({id, text}) => this.#tell('text', id, text));
+    return hub;
   }
 
   // came: their offer will follow. A connection that still works is kept until

@@ -1,0 +1,277 @@
+// A room that its server forwards: one connection, with the server, by which
+// everybody's tracks come. Its guests look to the page as the Peers of a mesh do.
+
+import {withCaptureTime, CHANNEL, MAX_EARLY, MAX_TEXT, PUBLISHED, RESTART_AFTER} from './peer.js';
+
+export const SFU = 'sfu';
+
+// What is sent of the camera: three encodings (RFC 8853), of which the server
+// gives each receiver one.
+const ENCODINGS = [
+  {rid: 'l', scaleResolutionDownBy: 4, maxBitrate: 150_000},
+  {rid: 'm', scaleResolutionDownBy: 2, maxBitrate: 500_000},
+  {rid: 'h', maxBitrate: 2_000_000},
+];
+
+// Guest is somebody else in the room.
+class Guest {
+  presents = false;
+  lines = new Map(); // m-line → track id
+  heard = false;
+
+  constructor(hub, id) {
+    this.hub = hub;
+    this.id = id;
+  }
+
+  get tracks() {
+    return [...this.lines.keys()].map((mid) => this.hub.track(mid)).filter(Boolean);
+  }
+  get connection() { return this.hub.connection; }
+  get state() { return this.hub.connection.connectionState; }
+  get open() { return this.hub.open; }
+  get works() { return this.state === 'connected' && this.open; }
+
+  say(message) { return this.hub.say(message, this.id); }
+  sendTracks() {} // the hub's business
+  close() {}
+}
+
+// Hub dispatches 'guest', 'left', 'open' and 'text' with {id, text}.
+export class Hub extends EventTarget {
+  connection;
+  guests = new Map();
+
+  #send; // sends a message to the server
+  #media;
+  #relay;
+  #senders = {};
+  #channels = [];
+  #work = Promise.resolve();
+  #early = [];
+  #held = [];
+  #described = false;
+  #restart = 0;
+  #closed = false;
+  #published = false;
+  #waiting = []; // subscriptions, until our first offer is answered: so that none of theirs crosses it
+
+  constructor(media, relay, send) {
+    super();
+    this.#media = media;
+    this.#relay = relay;
+    this.connection = new RTCPeerConnection(relay.configuration);
+    this.#send = send;
+    const pc = this.connection;
+    this.#adopt(pc.createDataChannel(CHANNEL));
+    pc.ondatachannel = ({channel}) => this.#adopt(channel);
+    pc.ontrack = ({track}) => {
+      for (const event of ['mute', 'unmute']) track.addEventListener(event, () => this.#changed());
+      this.#changed();
+    };
+    pc.onicecandidate = ({candidate}) => {
+      if (!candidate?.candidate) return;
+      const message = {type: 'ice_candidate', candidate, target: SFU};
+      if (this.#described) this.#send(message);
+      else this.#held.push(message);
+    };
+    pc.onconnectionstatechange = () => this.#stateChanged();
+    if (media.sends) this.#sendMedia();
+    this.#do(() => this.#offer());
+  }
+
+  get open() { return this.#channels.some((c) => c.readyState === 'open'); }
+
+  track(mid) {
+    const transceiver = this.connection.getTransceivers().find((t) => t.mid === mid);
+    return transceiver?.receiver.track.readyState === 'live' ? transceiver.receiver.track : null;
+  }
+
+  // receive takes what the server says of this room.
+  receive(m) {
+    const id = m.participant_id ?? m.publisher_id;
+    const guest = this.guests.get(id);
+    switch (m.type) {
+      case 'participant_joined':
+        if (typeof id !== 'string' || guest) break;
+        this.guests.set(id, new Guest(this, id));
+        this.#tell('guest', id);
+        break;
+      case 'participant_left':
+        if (guest && this.guests.delete(id)) this.#tell('left', id);
+        break;
+      case 'track_available':
+        if (!guest) break;
+        guest.presents ||= String(m.track_id).startsWith(PUBLISHED);
+        this.#subscribe({type: 'subscribe_track', publisher_id: id, track_id: m.track_id});
+        break;
+      case 'subscribed':
+        if (!guest) break;
+        for (const other of this.guests.values()) other.lines.delete(m.mid);
+        guest.lines.set(m.mid, m.track_id);
+        this.#tell('guest', id);
+        break;
+      case 'track_removed':
+        if (!guest) break;
+        for (const [mid, track] of guest.lines) if (track === m.track_id) guest.lines.delete(mid);
+        this.#tell('guest', id);
+        break;
+      case 'offer':
+        this.#do(() => this.#answer(m.offer));
+        break;
+      case 'answer':
+        this.#do(async () => {
+          if (this.connection.signalingState !== 'have-local-offer') return;
+          await this.connection.setRemoteDescription(m.answer);
+          await this.#addEarly();
+          for (const message of this.#waiting?.splice(0) ?? []) this.#send(message);
+          this.#waiting = null;
+        });
+        break;
+      case 'ice_candidate':
+        this.#do(async () => {
+          if (!m.candidate) return;
+          if (this.connection.remoteDescription) await this.#addCandidate(m.candidate);
+          else if (this.#early.length < MAX_EARLY) this.#early.push(m.candidate);
+        });
+        break;
+    }
+  }
+
+  sendTracks() {
+    return this.#do(async () => {
+      for (const [kind, sender] of Object.entries(this.#senders)) {
+        const track = this.#media.sends ? this.#media[kind] : null;
+        if (sender.track !== track) await sender.replaceTrack(track);
+      }
+    });
+  }
+
+  // say sends a JSON message to everybody, or to one.
+  say(message, target) {
+    const channel = this.#channels.find((c) => c.readyState === 'open');
+    channel?.send(JSON.stringify(target === undefined ? message : {...message, target}));
+    return Boolean(channel);
+  }
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#restart);
+    this.connection.close();
+  }
+
+  #do(step) {
+    this.#work = this.#work.then(() => (this.#closed ? undefined : step())).catch((err) => {
+      if (!this.#closed) console.warn('connection to the server:', err);
+    });
+    return this.#work;
+  }
+
+  #subscribe(message) {
+    if (this.#waiting) this.#waiting.push(message);
+    else this.#send(message);
+  }
+
+  #sendMedia() {
+    for (const kind of ['audio', 'video']) {
+      const transceiver = this.connection.addTransceiver(this.#media[kind] ?? kind, {
+        direction: 'sendonly',
+        streams: [this.#media.stream],
+        ...(kind === 'video' ? {sendEncodings: ENCODINGS} : {}),
+      });
+      withCaptureTime(transceiver);
+      this.#senders[kind] = transceiver.sender;
+    }
+  }
+
+  async #offer(options) {
+    const pc = this.connection;
+    if (pc.signalingState !== 'stable') return;
+    if (options?.iceRestart) pc.setConfiguration(this.#relay.configuration); // with credentials of now
+    this.#described = false;
+    await pc.setLocalDescription(await pc.createOffer(options));
+    this.#describe({type: 'offer', offer: pc.localDescription, target: SFU});
+    if (!this.#published) this.#publish(pc.localDescription.sdp);
+  }
+
+  // publish names our tracks as the description does.
+  #publish(sdp) {
+    this.#published = true;
+    for (const section of sdp.split(/^m=/m).slice(1)) {
+      const kind = section.slice(0, 5);
+      const id = /^a=msid:\S+ (\S+)/m.exec(section)?.[1];
+      if (id && ['audio', 'video'].includes(kind)) this.#send({type: 'publish_track', track_id: id, track_type: kind});
+    }
+  }
+
+  // answer is polite: an offer of ours that crosses theirs is taken back, and made
+  // again afterwards.
+  async #answer(offer) {
+    const pc = this.connection;
+    const crossed = pc.signalingState === 'have-local-offer';
+    await pc.setRemoteDescription(offer);
+    await this.#addEarly();
+    await pc.setLocalDescription(await pc.createAnswer());
+    this.#describe({type: 'answer', answer: pc.localDescription, target: SFU});
+    this.#changed();
+    if (crossed) this.#do(() => this.#offer());
+  }
+
+  #describe(message) {
+    this.#send(message);
+    this.#described = true;
+    for (const candidate of this.#held.splice(0)) this.#send(candidate);
+  }
+
+  async #addEarly() {
+    for (const candidate of this.#early.splice(0)) await this.#addCandidate(candidate);
+  }
+
+  async #addCandidate(candidate) {
+    try {
+      await this.connection.addIceCandidate(candidate);
+    } catch (err) {
+      console.warn('a candidate of the server:', err);
+    }
+  }
+
+  #adopt(channel) {
+    if (channel.label !== CHANNEL) return;
+    this.#channels.push(channel);
+    channel.onopen = () => { for (const id of this.guests.keys()) this.#tell('open', id); };
+    channel.onmessage = ({data}) => {
+      if (typeof data !== 'string' || data.length > MAX_TEXT) return;
+      let m;
+      try {
+        m = JSON.parse(data);
+      } catch {
+        return;
+      }
+      const guest = this.guests.get(m?.from);
+      if (!guest) return;
+      // They hear us from now on, who may have come before they did.
+      if (!guest.heard) this.#tell('open', guest.id);
+      guest.heard = true;
+      this.#tell('text', guest.id, data);
+    };
+    channel.onclose = () => { this.#channels = this.#channels.filter((c) => c !== channel); };
+  }
+
+  #stateChanged() {
+    clearTimeout(this.#restart);
+    const {connectionState} = this.connection;
+    if (connectionState === 'disconnected' || connectionState === 'failed') {
+      const wait = connectionState === 'failed' ? 0 : RESTART_AFTER;
+      this.#restart = setTimeout(() => this.#do(() => this.#offer({iceRestart: true})), wait);
+    }
+    this.#changed();
+  }
+
+  #changed() {
+    for (const id of this.guests.keys()) this.#tell('guest', id);
+  }
+
+  #tell(type, id, text) {
+    this.dispatchEvent(new CustomEvent(type, {detail: {id, text}}));
+  }
+}
