@@ -12,7 +12,7 @@ import (
 // newApp describes the command line. Nothing in it ends the program: run turns
 // the error into an exit code.
 func newApp(std stdio) *cli.App {
-	commands := []*cli.Command{demoCommand(std), recordCommand(std), publishCommand(std), serveCommand(std), tokenCommand(std), replayCommand(std), inspectCommand(std), repairCommand(std)}
+	commands := []*cli.Command{demoCommand(std), recordCommand(std), publishCommand(std), serveCommand(std), tokenCommand(std), replayCommand(std), inspectCommand(std), repairCommand(std), reportCommand(std)}
 	app := &cli.App{
 		Name:      "roomtape",
 		Usage:     "record WebRTC rooms, every participant to a file of their own",

@@ -1,0 +1,220 @@
+'use strict';
+(() => {
+  const data = JSON.parse(document.getElementById('data').textContent);
+  const $ = (id) => document.getElementById(id);
+  const SVG = 'http://www.w3.org/2000/svg';
+  const WIDTH = 1200, LEFT = 150;
+  const length = data.length_ms, m = data.manifest;
+
+  const node = (name, props = {}, ...children) => {
+    const n = document.createElement(name);
+    Object.assign(n, props);
+    n.append(...children);
+    return n;
+  };
+  const shape = (parent, name, attributes, text) => {
+    const n = document.createElementNS(SVG, name);
+    for (const [k, v] of Object.entries(attributes)) n.setAttribute(k, v);
+    if (text !== undefined) n.textContent = text;
+    parent.append(n);
+    return n;
+  };
+  const clock = (ms) => {
+    const s = Math.floor(ms / 1000), pad = (n) => String(n).padStart(2, '0');
+    return s >= 3600 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 60)}:${pad(s % 60)}`;
+  };
+  const short = (text, n = 18) => ([...text].length > n ? `${[...text].slice(0, n - 1).join('')}…` : text);
+  const size = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${Math.ceil(n / 1e3)} kB`);
+  const rate = (n) => (n >= 1e6 ? `${(n / 1e6).toFixed(1)} Mbit/s` : `${Math.round(n / 1e3)} kbit/s`);
+  const x = (ms) => LEFT + ms / length * (WIDTH - LEFT - 10);
+
+  // ---- The session's clock, which all players follow.
+
+  let now = 0, running = false, since = 0;
+  const players = [];
+  const cursors = [];
+  const position = () => (running ? Math.min(length, now + performance.now() - since) : now);
+
+  class Player {
+    constructor({participant, files}) {
+      this.files = files.filter((f) => f.url);
+      this.video = node('video', {preload: 'none', playsInline: true});
+      this.video.setAttribute('aria-label', `Recording of ${participant}`);
+      this.sound = node('button', {type: 'button', textContent: 'Mute'});
+      this.sound.onclick = () => {
+        this.video.muted = !this.video.muted;
+        this.sound.textContent = this.video.muted ? 'Unmute' : 'Mute';
+      };
+      const caption = node('figcaption', {}, node('span', {textContent: participant}));
+      if (this.files.length) caption.append(this.sound);
+      else caption.append(node('span', {textContent: 'a browser can’t play these files'}));
+      this.figure = node('figure', {}, this.video, caption);
+      $('players').append(this.figure);
+    }
+
+    // follow shows what the participant did at a time of the session.
+    follow(at, exactly) {
+      const file = this.files.find((f) => at >= f.offset_ms && at < f.offset_ms + f.duration_ms);
+      this.figure.classList.toggle('absent', !file);
+      if (!file) {
+        if (!this.video.paused) this.video.pause();
+        return;
+      }
+      if (this.file !== file) {
+        this.file = file;
+        this.video.src = file.url;
+        exactly = true;
+      }
+      const want = (at - file.offset_ms) / 1000;
+      const off = this.video.currentTime - want;
+      if (exactly || Math.abs(off) > 0.25) this.video.currentTime = want;
+      else this.video.playbackRate = running && Math.abs(off) > 0.03 ? (off > 0 ? 0.95 : 1.05) : 1;
+      if (running && this.video.paused) this.video.play().catch(() => {});
+      if (!running && !this.video.paused) this.video.pause();
+    }
+  }
+
+  const show = (exactly = false) => {
+    const at = position();
+    for (const p of players) p.follow(at, exactly);
+    $('seek').value = at;
+    $('seek').setAttribute('aria-valuetext', clock(at));
+    $('clock').textContent = `${clock(at)} / ${clock(length)}`;
+    for (const c of cursors) {
+      c.setAttribute('x1', x(at));
+      c.setAttribute('x2', x(at));
+    }
+    if (running && at >= length) play(false);
+  };
+  const play = (on) => {
+    now = position();
+    if (on && now >= length) now = 0;
+    running = on;
+    since = performance.now();
+    $('play').textContent = on ? 'Pause' : 'Play';
+    show(true);
+  };
+  const seek = (ms) => {
+    now = Math.max(0, Math.min(length, ms));
+    since = performance.now();
+    show(true);
+  };
+
+  // ---- Pictures along the time axis
+
+  const canvas = (parent, height, label) => {
+    const s = document.createElementNS(SVG, 'svg');
+    s.setAttribute('viewBox', `0 0 ${WIDTH} ${height}`);
+    s.setAttribute('role', 'img');
+    s.setAttribute('aria-label', label);
+    s.addEventListener('click', (e) => {
+      const box = s.getBoundingClientRect();
+      seek(((e.clientX - box.left) / box.width * WIDTH - LEFT) / (WIDTH - LEFT - 10) * length);
+    });
+    parent.append(s);
+    return s;
+  };
+  const cursor = (s, height) => cursors.push(shape(s, 'line', {class: 'now', x1: LEFT, x2: LEFT, y1: 0, y2: height}));
+  const axis = (s, height) => {
+    const steps = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400].map((v) => v * 1000);
+    const step = steps.find((v) => length / v <= 10) ?? length / 10;
+    for (let t = 0; t <= length; t += step) shape(s, 'text', {class: 'soft', x: x(t), y: height - 6, 'text-anchor': 'middle'}, clock(t));
+  };
+  const bar = (s, kind, from, duration, y, height, title) => {
+    const r = shape(s, 'rect', {class: kind, x: x(from), y, height, width: Math.max(1.5, x(from + duration) - x(from)), rx: 2});
+    if (title) shape(r, 'title', {}, title);
+  };
+
+  const timeline = () => {
+    const ids = [...new Set([...(m.participants ?? []).map((p) => p.id), ...(m.files ?? []).map((f) => f.participant)])];
+    const height = ids.length * 26 + 40;
+    const s = canvas($('timeline'), height, 'Who was there, what was recorded, and what is missing');
+    ids.forEach((id, i) => {
+      const y = i * 26 + 8;
+      shape(s, 'text', {x: 8, y: y + 14}, short(id));
+      for (const p of m.participants ?? []) if (p.id === id) bar(s, 'stay', p.joined_ms, (p.left_ms ?? length) - p.joined_ms, y, 18, 'in the room');
+      for (const f of m.files ?? []) {
+        if (f.participant !== id) continue;
+        bar(s, 'file', f.offset_ms, f.duration_ms, y + 5, 8, f.path);
+        for (const t of f.tracks ?? []) {
+          for (const g of t.gaps ?? []) if (g.reason === 'loss') bar(s, 'gap', f.offset_ms + g.at_ms, g.duration_ms, y + 5, 8, `${t.kind}: ${g.packets} packets lost`);
+        }
+      }
+      let poor = {};
+      for (const q of m.quality ?? []) {
+        if (q.participant !== id) continue;
+        if (q.event === 'poor') poor[q.kind] = q.at_ms;
+        else if (q.kind in poor) { bar(s, 'poor', poor[q.kind], q.at_ms - poor[q.kind], y + 15, 3, `${q.kind} was poor: ${(q.reasons ?? []).join(', ')}`); delete poor[q.kind]; }
+      }
+      for (const [kind, from] of Object.entries(poor)) bar(s, 'poor', from, length - from, y + 15, 3, `${kind} was poor`);
+    });
+    for (const mark of m.marks ?? []) shape(shape(s, 'line', {class: 'mark', x1: x(mark.at_ms), x2: x(mark.at_ms), y1: 0, y2: height - 24}), 'title', {}, mark.name);
+    axis(s, height);
+    cursor(s, height);
+  };
+
+  const plots = () => {
+    if (!data.curves?.length) {
+      $('plots').append(node('p', {textContent: 'There are no statistics of this session.'}));
+      return;
+    }
+    for (const id of new Set(data.curves.map((c) => c.participant))) {
+      const curves = data.curves.filter((c) => c.participant === id), height = 110;
+      const top = Math.max(1, ...curves.flatMap((c) => c.bitrate));
+      const s = canvas($('plots'), height, `Bitrate and loss of ${id}, up to ${rate(top)}`);
+      shape(s, 'text', {x: 8, y: 24}, short(id));
+      shape(s, 'text', {class: 'soft', x: 8, y: 44}, `up to ${rate(top)}`);
+      for (const c of curves) {
+        const n = c.bitrate.length, at = (i) => LEFT + i / Math.max(1, n - 1) * (WIDTH - LEFT - 10);
+        shape(s, 'polyline', {class: c.kind === 'audio' ? 'audio' : 'video', points: c.bitrate.map((v, i) => `${at(i).toFixed(1)},${(80 - v / top * 70).toFixed(1)}`).join(' ')});
+        c.missing.forEach((v, i) => { if (v) shape(shape(s, 'line', {class: 'loss', x1: at(i), x2: at(i), y1: 80, y2: 90}), 'title', {}, `${v} packets lost (${c.kind})`); });
+      }
+      axis(s, height);
+      cursor(s, height);
+    }
+  };
+
+  const messages = () => {
+    const list = $('messages');
+    for (const said of data.messages ?? []) {
+      const jump = node('button', {type: 'button', textContent: clock(said.at_ms)});
+      jump.onclick = () => seek(said.at_ms);
+      list.append(node('li', {}, jump, node('b', {textContent: said.participant}), ` ${said.text}`));
+    }
+    if (data.more_messages) list.append(node('li', {textContent: `… and ${data.more_messages} more`}));
+    if (!data.messages?.length) list.append(node('li', {textContent: 'Nobody has written anything.'}));
+  };
+
+  const files = () => {
+    const head = ['File', 'Participant', 'Begins', 'Length', 'Size', 'Tracks', 'Lost', 'Recovered'];
+    $('files').append(node('thead', {}, node('tr', {}, ...head.map((h) => node('th', {scope: 'col', textContent: h})))));
+    const body = node('tbody');
+    for (const f of m.files ?? []) {
+      const tracks = f.tracks ?? [], sum = (key) => tracks.reduce((n, t) => n + (t.packets?.[key] ?? 0), 0);
+      const cells = [f.path, f.participant, clock(f.offset_ms), clock(f.duration_ms), size(f.bytes),
+        tracks.map((t) => t.codec + (t.width ? ` ${t.width}×${t.height}` : '')).join(', '), sum('lost'), sum('recovered')];
+      body.append(node('tr', {}, ...cells.map((c) => node('td', {textContent: c}))));
+    }
+    $('files').append(body);
+  };
+
+  $('facts').textContent = [new Date(m.started_at).toUTCString(), clock(length), `${(m.participants ?? []).length} stays`, `${(m.files ?? []).length} files`,
+    m.state + (m.reason ? `: ${m.reason}` : '')].join(' · ');
+  $('made').textContent = `Recorded by ${m.recorder}; report by ${data.generated}.`;
+  for (const p of data.players ?? []) players.push(new Player(p));
+  $('seek').max = length;
+  $('seek').oninput = () => seek(Number($('seek').value));
+  $('play').onclick = () => play(!running);
+  addEventListener('keydown', (e) => {
+    if (e.target.closest('button, input') || e.ctrlKey || e.metaKey || e.altKey) return;
+    if (e.key === ' ') { e.preventDefault(); play(!running); }
+    if (e.key === 'ArrowLeft') seek(position() - 5000);
+    if (e.key === 'ArrowRight') seek(position() + 5000);
+  });
+  timeline();
+  plots();
+  messages();
+  files();
+  show();
+  setInterval(() => { if (running) show(); }, 200);
+})();
