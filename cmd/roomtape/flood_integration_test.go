@@ -28,7 +28,7 @@ const floodTime = 6 * time.Second
 
 // flood counts what floods a server, and what the server has taken of it.
 type flood struct {
-	url                        string // of the room
+	url                            string // of the room
 	dialled, let, joined, answered atomic.Int64
 }
 
@@ -108,7 +108,7 @@ func TestFloodDoesNotDisturbARecording(t *testing.T) {
 		WebSocket string `json:"websocket"`
 	}
 	waitFor(t, "the server's address", 20*time.Second, func() bool {
-		return json.Unmarshal([]byte(server.stdout.String()), &address) == nil
+		return json.Unmarshal(server.stdout.Bytes(), &address) == nil
 	})
 	url := address.WebSocket + "test"
 	people := map[string]*synthetic.Peer{"alice": enter(t, url, "alice", "alice"), "bob": enter(t, url, "bob", "bob")}
