@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,15 +81,44 @@ func (r *recording) earliest() time.Duration {
 	return max(first, 0)
 }
 
+// awaitsSound tells whether the first chunk, which has a picture, goes on until
+// it has sound, too: players take the delay of Opus off the times of sound, and
+// Chromium looks for the beginning of a file in the chunk of what comes first then.
+// Sound that is later than that is not waited for.
+func (r *recording) awaitsSound(now time.Time) bool {
+	if r.unflushed.IsZero() || reached(r.unflushed.Add(r.s.hold), now) {
+		return false
+	}
+	picture := time.Duration(-1)
+	for _, l := range r.order.lanes {
+		switch {
+		case l.progress.frames == 0:
+		case l.codec.Kind() == media.Audio:
+			return false
+		default:
+			picture = max(picture, r.offset+l.progress.at)
+		}
+	}
+	if picture < 0 {
+		return false
+	}
+	tracks := r.tracks
+	if before := r.chain.before; before != nil && before.next == r {
+		tracks = slices.Concat(tracks, before.tracks) // they will follow
+	}
+	return slices.ContainsFunc(tracks, func(t *track) bool {
+		if t.in.Kind != media.Audio {
+			return false
+		}
+		l := t.lane
+		return t.rec != r || l == nil || l.queue.len() == 0 || l.queue.first().turn < picture+opusDelay
+	})
+}
+
 // begin makes the muxer, and declares the tracks that have a frame.
 func (r *recording) begin() error {
 	s := r.s
 	r.offset = r.earliest()
-	if r.chain.part > 1 && s.together() && r.readable() {
-		// The picture comes first here. Sound soon after it would begin before
-		// zero for players, by the delay of Opus, and Chromium stands still.
-		r.offset = max(r.offset-opusDelay, 0)
-	}
 	k, w := newSink(r.file)
 	m, err := s.cfg.NewMuxer(w, MuxerOptions{
 		Chunk:    s.cfg.Chunk,

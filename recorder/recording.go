@@ -35,7 +35,8 @@ type recording struct {
 	// for the tracks that are there.
 	headerDue time.Time
 	// fresh is set when a track has its first frame in the file. It is
-	// flushed at once: a file plays as soon as it can.
+	// flushed at once, or when it has the sound that belongs to it: a file
+	// plays as soon as it can.
 	fresh bool
 	// unflushed is when the oldest frame that the muxer has not written was
 	// complete; zero: it has written all.
@@ -145,7 +146,7 @@ func (r *recording) pump(now time.Time, all bool) {
 		}
 		r.write(l)
 	}
-	if r.err == nil && (r.fresh || reached(r.unflushed, now.Add(-r.s.flushAge))) {
+	if r.err == nil && (r.fresh && !r.awaitsSound(now) || reached(r.unflushed, now.Add(-r.s.flushAge))) {
 		r.flush()
 		r.sync(FsyncChunk)
 	}
@@ -328,6 +329,9 @@ func (r *recording) due() time.Time {
 	}
 	if !r.unflushed.IsZero() {
 		due = earliest(due, r.unflushed.Add(r.s.flushAge))
+		if r.fresh {
+			due = earliest(due, r.unflushed.Add(r.s.hold))
+		}
 	}
 	if len(r.tracks) == 0 {
 		due = earliest(due, r.overAt())

@@ -371,11 +371,7 @@ func TestSoundAloneRotatesAtOnce(t *testing.T) {
 		t.Fatalf("%d files", len(files))
 	}
 	for i, f := range m.Files {
-		want := int64(10 + 5000*i)
-		if i > 0 {
-			want -= 7 // for the delay of Opus
-		}
-		if f.OffsetMS != want {
+		if want := int64(10 + 5000*i); f.OffsetMS != want {
 			t.Errorf("file %d begins at %d, want %d", i+1, f.OffsetMS, want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,13 +54,21 @@ func joinedBlocks(t *testing.T, dir, participant string, m recorder.Manifest) ma
 			if f.Continues != before.Path || f.Part != before.Part+1 {
 				t.Errorf("%s is part %d and continues %q, want %d and %q", f.Path, f.Part, f.Continues, before.Part+1, before.Path)
 			}
-			if seam := f.OffsetMS - before.OffsetMS - before.DurationMS; seam < -150 || seam > 150 {
+			if seam := f.OffsetMS - before.OffsetMS - before.DurationMS; seam > 150 || seam < -150 && !stoodStill(before) {
 				t.Errorf("%s begins %d ms after the end of %s", f.Path, seam, before.Path)
 			}
 		}
 		before = f
 	}
 	return all
+}
+
+// stoodStill tells whether the picture of a part gave nothing for so long, on a
+// machine that is too busy, that sound did not wait for it at the end.
+func stoodStill(f recorder.FileEntry) bool {
+	return slices.ContainsFunc(f.Tracks, func(tr recorder.TrackEntry) bool {
+		return tr.Kind == "video" && slices.ContainsFunc(tr.Gaps, func(g recorder.Gap) bool { return g.DurationMS >= 1900 })
+	})
 }
 
 // TestRotation records people who send a keyframe only when they are asked for
@@ -203,8 +212,12 @@ func TestBrowserIsRotated(t *testing.T) {
 			same(t, "video", got[media.Video], want[media.Video])
 			same(t, "audio", got[media.Audio], want[media.Audio])
 			var sum int64
-			for _, f := range m.Files {
+			for i, f := range m.Files {
 				sum += f.DurationMS
+				if i > 0 { // parts may overlap
+					before := m.Files[i-1]
+					sum += min(f.OffsetMS-before.OffsetMS-before.DurationMS, 0)
+				}
 				whole(t, filepath.Join(session, f.Path))
 				t.Logf("%s: from %d, %d ms, %d bytes", f.Path, f.OffsetMS, f.DurationMS, f.Bytes)
 			}

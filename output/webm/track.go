@@ -17,8 +17,10 @@ import (
 const (
 	// opusPreSkip is the look-ahead of the Opus encoder in browsers, in
 	// samples at 48 kHz: 2.5 ms of the codec and 4 ms of delay compensation.
-	opusPreSkip     = 312
-	opusDelay       = opusPreSkip * time.Second / 48000
+	opusPreSkip = 312
+	opusDelay   = opusPreSkip * time.Second / 48000
+	// opusDelayMS is no less than opusDelay, in ms.
+	opusDelayMS     = 7
 	opusSeekPreRoll = 80 * time.Millisecond
 	// opusChannels is 2 whatever was negotiated: a sender may turn stereo at
 	// any packet (RFC 7587 §3.4), and decoders play mono packets on both.
@@ -59,6 +61,10 @@ func Ext(cs []media.Codec) string {
 type track struct {
 	media.Track
 	used bool
+	// begun is set when there is a block, whose time in ms is first, and written
+	// when its chunk has been written.
+	begun, written bool
+	first          int64
 	// order has the blocks' times, in ms as in the file. Of those in order of
 	// presentation, shown is the latest and step how long after the one before
 	// it is, in ms.
@@ -83,6 +89,9 @@ const (
 // DefaultDuration.
 func (t *track) follow(start int64) bool {
 	before := t.defaultDuration()
+	if !t.begun {
+		t.begun, t.first = true, start
+	}
 	t.order.Push(time.Duration(start) * time.Millisecond)
 	for at, ok := t.order.Pop(); ok; at, ok = t.order.Pop() {
 		if t.used {

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/roomtape/roomtape/media"
@@ -189,6 +190,10 @@ func (w *Writer) WriteFrame(number int, f media.Frame) error {
 			return err
 		}
 	}
+	if t.Codec.Kind() == media.Audio && !t.begun {
+		start = max(start, w.earliestSound())
+		end = max(end, start)
+	}
 	if t.follow(start) {
 		w.stale = true
 	}
@@ -204,6 +209,18 @@ func (w *Writer) WriteFrame(number int, f media.Frame) error {
 		w.cluster.addCue(number, start, rel)
 	}
 	return nil
+}
+
+// earliestSound gives the earliest time, in ms, of sound that begins now. When a
+// picture has begun in a chunk that is written, sound must not be before it with the
+// delay of Opus taken off: Chromium would seek the beginning of the file in the
+// sound's chunk, and find no keyframe there.
+func (w *Writer) earliestSound() int64 {
+	i := slices.IndexFunc(w.tracks, func(t *track) bool { return t.Codec.Kind() == media.Video })
+	if i < 0 || !w.tracks[i].written {
+		return 0
+	}
+	return w.tracks[i].first + opusDelayMS
 }
 
 // full tells whether the chunk being built has to be written before a frame of
@@ -264,6 +281,9 @@ func (w *Writer) Flush() error {
 	for _, c := range w.cluster.cues {
 		c.cluster = at
 		w.cues.add(c)
+	}
+	for _, t := range w.tracks {
+		t.written = t.begun
 	}
 	w.cluster.reset(w.cfg.MaxChunkBytes)
 	return nil

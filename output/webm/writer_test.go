@@ -436,3 +436,30 @@ func TestTheIndexStaysBounded(t *testing.T) {
 		t.Errorf("the last entry is at %d", last[1])
 	}
 }
+
+// Sound that comes after the picture's chunk was written is not before the picture
+// with the delay of Opus taken off.
+func TestSoundBeginsAfterAPictureThatIsWritten(t *testing.T) {
+	for _, c := range []struct {
+		flush       bool
+		sound, want time.Duration
+	}{
+		{false, 0, 0}, {false, 3, 3}, {true, 0, 7}, {true, 3, 7}, {true, 6, 7}, {true, 7, 7}, {true, 8, 8},
+	} {
+		var file muxertest.File
+		w := start(t, &file, Config{}, opus, vp8)
+		put(t, w, 2, 0, true, "picture")
+		if c.flush {
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(t, w, 1, c.sound*ms, true, "sound")
+		put(t, w, 1, (c.sound+20)*ms, true, "sound")
+		end(t, w)
+		got := blocks(t, file.Data)
+		if got[1].Time != c.want*ms || got[2].Time != (c.sound+20)*ms {
+			t.Errorf("sound from %d ms on, a chunk before it: %v: at %v and %v", c.sound, c.flush, got[1].Time, got[2].Time)
+		}
+	}
+}
