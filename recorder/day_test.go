@@ -375,7 +375,11 @@ func TestADayOfACall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a day takes some seconds")
 	}
-	d := newDay(24*time.Hour,
+	length := 24 * time.Hour
+	if underRace {
+		length = time.Hour
+	}
+	d := newDay(length,
 		&caller{name: "wall and video fast, audio slow", wall: 200, audio: -500, video: 500, opus: ms(40)},
 		&caller{name: "wall and video slow, audio fast", wall: -500, audio: 200, video: -200, opus: ms(60), shift: 17 * time.Minute},
 	)
@@ -416,14 +420,14 @@ func TestADayOfACall(t *testing.T) {
 		t.Errorf("%d files, want %d", len(m.Files), len(d.callers))
 	}
 	for _, f := range m.Files {
-		if len(f.Tracks) != 2 || f.DurationMS < 86_390_000 || f.DurationMS > 86_410_000 {
+		if len(f.Tracks) != 2 || (ms(int(f.DurationMS))-length).Abs() > 10*time.Second {
 			t.Errorf("%s: %d tracks, %d ms", f.Participant, len(f.Tracks), f.DurationMS)
 		}
 		for _, tr := range f.Tracks {
 			if tr.Packets.Lost > 0 || tr.Packets.Late > 0 || tr.Frames.Dropped > 0 || tr.Packets.Recovered == 0 {
 				t.Errorf("%s %s: %+v %+v", f.Participant, tr.Kind, tr.Packets, tr.Frames)
 			}
-			if tr.Kind == "video" && len(tr.Sizes) != 2*24+1 {
+			if tr.Kind == "video" && len(tr.Sizes) != 2*int(length/time.Hour)+1 {
 				t.Errorf("%s: %d sizes", f.Participant, len(tr.Sizes))
 			}
 		}
@@ -443,6 +447,9 @@ func TestADayOfACall(t *testing.T) {
 		if k.placed[0] < ms(-20) || k.placed[1] > ms(60) {
 			t.Errorf("%s: video has left the arrival clock", c.name)
 		}
+	}
+	if underRace {
+		return
 	}
 	t.Logf("heap after hours 1, 12 and 23: %d, %d and %d kB", heaps[0]/1000, heaps[1]/1000, heaps[2]/1000)
 	if heaps[2] > heaps[0]+heaps[0]/4+1<<20 {

@@ -13,6 +13,9 @@ import (
 	"github.com/roomtape/roomtape/signaling/peer"
 )
 
+// pictureTime is that of one picture of a publisher.
+const pictureTime = time.Second / 25
+
 var update = flag.Bool("update", false, "run the scenarios at full length and write the table of docs/RELIABILITY.md")
 
 // scenario is a call over a bad network.
@@ -177,7 +180,10 @@ func TestReliability(t *testing.T) {
 		length = 400 * time.Second
 	}
 	var table []row
-	for _, s := range scenarios {
+	for i, s := range scenarios {
+		if underRace && i%4 != 0 {
+			continue
+		}
 		t.Run(s.name, func(t *testing.T) {
 			o, c := s.play(t, length, 1)
 			s.check(t, o)
@@ -223,7 +229,7 @@ func (s scenario) check(t *testing.T, o *outcome) {
 			t.Errorf("frames are off %s by %v (p95) and %v (at most)", name, p95, most)
 		}
 	}
-	if o.back > o.couldBack {
+	if o.back > o.couldBack+pictureTime { // which may be sent just before what asks for it comes
 		t.Errorf("the picture was back %v after the network, and could have been after %v", o.back, o.couldBack)
 	}
 	if s.pub.History >= 0 && (o.gaps-o.videoLost).Abs() > 500*time.Millisecond {

@@ -528,6 +528,9 @@ func (f figures) log(t *testing.T) {
 // play runs the scene for some seeds and gives the worst of each figure.
 func play(t *testing.T, seeds uint64, s scene) figures {
 	t.Helper()
+	if underRace {
+		seeds = min(seeds, 3)
+	}
 	var worst figures
 	for seed := range seeds {
 		s.seed = seed

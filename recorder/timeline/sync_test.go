@@ -209,7 +209,7 @@ func TestParticipantsShareOneClock(t *testing.T) {
 
 // TestSyncForADay: clocks that are off by all that is allowed leave no drift.
 func TestSyncForADay(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || underRace {
 		t.Skip("a day takes some seconds")
 	}
 	for _, ppm := range []int64{500, -500} {

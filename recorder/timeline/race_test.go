@@ -1,0 +1,7 @@
+//go:build race
+
+package timeline
+
+// underRace tells that the race detector watches, which makes everything ten times
+// as slow: what takes long is cut down.
+const underRace = true
