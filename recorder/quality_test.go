@@ -49,7 +49,7 @@ func TestLossIsPoorUntilFiveSecondsAreCalm(t *testing.T) {
 		t.Fatalf("%v", steps(got))
 	}
 	poor, recovered := got.Quality[0], got.Quality[1]
-	// Packets that nobody sends again are waited for for a second.
+	// A packet that nobody sends again has a second to come.
 	if poor.Event != QualityPoor || poor.AtMS != 12000 || poor.Reasons[0] != PoorLoss || poor.Loss < 0.02 || poor.Kind != "audio" {
 		t.Errorf("%+v", poor)
 	}
