@@ -62,9 +62,13 @@ var clientAPI = func() *webrtc.API {
 	return webrtc.NewAPI(webrtc.WithSettingEngine(s))
 }()
 
-func enterRoom(url, id string, codecs ...media.Codec) (*client, error) {
+// prepare makes a client that has joined, and has offered nothing yet.
+func prepare(url, id string, room ...string) (*client, error) {
+	if room = append(room, "room"); room[0] == "" {
+		room[0] = "room"
+	}
 	c := &client{
-		id: id, codecs: codecs, heard: make(chan message.Message, 1000), said: make(chan string, 1000),
+		id: id, heard: make(chan message.Message, 1000), said: make(chan string, 1000),
 		media: make(chan *webrtc.TrackRemote, 100),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -74,7 +78,7 @@ func enterRoom(url, id string, codecs ...media.Codec) (*client, error) {
 		return nil, err
 	}
 	c.ws.SetReadLimit(message.MaxSize)
-	if err := c.write(message.Message{Type: message.Join, PeerID: id, RoomID: "room"}); err != nil {
+	if err := c.write(message.Message{Type: message.Join, PeerID: id, RoomID: room[0]}); err != nil {
 		return nil, err
 	}
 	if c.pc, err = clientAPI.NewPeerConnection(webrtc.Configuration{}); err != nil {
@@ -89,6 +93,23 @@ func enterRoom(url, id string, codecs ...media.Codec) (*client, error) {
 		}
 	})
 	c.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { c.media <- t })
+	if c.dc, err = c.pc.CreateDataChannel("messages", nil); err != nil {
+		return nil, err
+	}
+	hear := func(m webrtc.DataChannelMessage) { c.said <- string(m.Data) }
+	c.dc.OnMessage(hear)
+	c.pc.OnDataChannel(func(dc *webrtc.DataChannel) { dc.OnMessage(hear) })
+	return c, nil
+}
+
+// enterRoom makes a client that sends tracks of these codecs.
+func enterRoom(url, id, room string, codecs ...media.Codec) (*client, error) {
+	c, err := prepare(url, id, room)
+	if err != nil {
+		return nil, err
+	}
+	c.codecs = codecs
+	var named []string
 	for i, codec := range codecs {
 		capability := webrtc.RTPCodecCapability{MimeType: codec.Kind().String() + "/" + codec.String(), ClockRate: codec.ClockRate()}
 		if codec == media.Opus {
@@ -110,31 +131,31 @@ func enterRoom(url, id string, codecs ...media.Codec) (*client, error) {
 			}
 		})
 		c.tracks = append(c.tracks, track)
+		named = append(named, track.ID(), codec.Kind().String())
 	}
-	if c.dc, err = c.pc.CreateDataChannel("messages", nil); err != nil {
-		return nil, err
-	}
-	hear := func(m webrtc.DataChannelMessage) { c.said <- string(m.Data) }
-	c.dc.OnMessage(hear)
-	c.pc.OnDataChannel(func(dc *webrtc.DataChannel) { dc.OnMessage(hear) })
+	c.wg.Go(c.play)
+	return c, c.begin(named...)
+}
+
+// begin offers, and publishes tracks by their ids and kinds.
+func (c *client) begin(named ...string) error {
 	d, err := c.pc.CreateOffer(nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.pc.SetLocalDescription(d); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.write(message.Message{Type: message.Offer, Target: message.SFU, Offer: &message.Description{Type: "offer", SDP: d.SDP}}); err != nil {
-		return nil, err
+		return err
 	}
-	for i, codec := range codecs {
-		if err := c.write(message.Message{Type: message.PublishTrack, TrackID: fmt.Sprint("track-", i), TrackType: codec.Kind().String()}); err != nil {
-			return nil, err
+	for i := 0; i < len(named); i += 2 {
+		if err := c.write(message.Message{Type: message.PublishTrack, TrackID: named[i], TrackType: named[i+1]}); err != nil {
+			return err
 		}
 	}
 	c.wg.Go(c.serve)
-	c.wg.Go(c.play)
-	return c, nil
+	return nil
 }
 
 func (c *client) write(m message.Message) error {
@@ -256,6 +277,7 @@ func (c *client) Leave() ([]uint64, error) {
 type venue struct {
 	t       *testing.T
 	url     string
+	room    string // "": the usual one
 	rooms   *server.Server
 	server  *httptest.Server
 	clients map[string]*client
@@ -292,7 +314,7 @@ func (v *venue) Enter(id string, codecs ...media.Codec) (roomtest.Sender, error)
 }
 
 func (v *venue) enter(id string, codecs ...media.Codec) (*client, error) {
-	c, err := enterRoom(v.url, id, codecs...)
+	c, err := enterRoom(v.url, id, v.room, codecs...)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,9 @@ type Demand struct {
 	// them may be chosen, from the least; 0: all.
 	Encodings []Encoding
 	Limit     int
+	// Anew is set when the wish is a new one, which is granted at once if it can
+	// be.
+	Anew bool
 	// Wanted is the encoding that was chosen before, and is after Choose.
 	Wanted uint32
 }
@@ -84,6 +87,7 @@ func (c *Chooser) Choose(now time.Time, estimate int, demands []*Demand) {
 		old := d.index()
 		switch {
 		case old < 0: // new, or its encoding has ended
+		case d.Anew:
 		case chosen[i] > old && now.Sub(c.moved) < c.wait:
 			continue
 		case chosen[i] > old:

@@ -81,7 +81,7 @@ func testSwitches(t *testing.T, codec media.Codec, seed uint64) {
 	wanted, pending := uint32(1), true
 	var got []Packet
 	switches := 0
-	for frame := range 3000 {
+	for frame := range 1000 {
 		at := epoch.Add(time.Duration(frame) * 33 * time.Millisecond)
 		if rng.IntN(15) == 0 {
 			wanted, pending = uint32(1+rng.IntN(3)), true
@@ -249,7 +249,9 @@ func TestChooser(t *testing.T) {
 	d.Limit = 1
 	step(0, 5_000_000, 1)
 	d.Limit = 0
-	step(time.Minute, 5_000_000, 3)
+	d.Anew = true
+	step(time.Second, 5_000_000, 3) // as wished
+	d.Anew = false
 	d.Encodings = three[:2] // the largest is sent no more
 	step(0, 5_000_000, 2)
 	step(0, 10, 1)

@@ -56,6 +56,7 @@ type subscription struct {
 	publication *publication
 	number      int
 	limit       atomic.Int32
+	anew        atomic.Bool // limit has changed since an encoding was chosen
 	outlet      atomic.Pointer[peer.Outlet]
 
 	// Guarded by the publication's lock.
@@ -251,13 +252,14 @@ func (p *publication) demand(s *subscription) *forward.Demand {
 			live = append(live, e)
 		}
 	}
+	sized := !slices.ContainsFunc(live, func(e *encoding) bool { return e.pixels == 0 })
 	slices.SortStableFunc(live, func(a, b *encoding) int {
-		if a.pixels > 0 && b.pixels > 0 && a.pixels != b.pixels {
+		if sized && a.pixels != b.pixels {
 			return cmp.Compare(a.pixels, b.pixels)
 		}
 		return cmp.Compare(a.rate, b.rate)
 	})
-	d := &forward.Demand{Limit: int(s.limit.Load()), Wanted: s.wanted}
+	d := &forward.Demand{Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted}
 	for _, e := range live {
 		d.Encodings = append(d.Encodings, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate})
 	}

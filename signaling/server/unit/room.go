@@ -224,7 +224,9 @@ func (c *Client) subscribe(m message.Message) *Refusal {
 		c.subscriptions[key] = s
 		s.publication.add(s)
 	}
-	s.limit.Store(int32(limit))
+	if s.limit.Swap(int32(limit)) != int32(limit) {
+		s.anew.Store(true)
+	}
 	c.wake()
 	return nil
 }
