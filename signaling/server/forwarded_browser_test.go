@@ -70,3 +70,14 @@ func TestPagesMeetInAForwardedRoom(t *testing.T) {
 	carol.Wait(`!roomtape.peers.some((p) => p.id === 'bob')`)
 	sees(t, carol, "alice")
 }
+
+// TestForwardedPageReachesTheTop has a page get the largest of another's
+// encodings, in a while.
+func TestForwardedPageReachesTheTop(t *testing.T) {
+	h := newForwardingHouse(t)
+	h.open("r", "alice", "pattern")
+	bob := h.open("r", "bob", "none")
+	bob.Eval(inLines, nil)
+	bob.Wait(`roomtape.peers.some((p) => p.id === 'alice' && p.tracks.length === 2)`)
+	bob.Wait(`(await inbound('alice', 'video')).frameWidth === 640`)
+}

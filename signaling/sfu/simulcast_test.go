@@ -25,7 +25,6 @@ var rids = []string{"l", "m", "h"}
 // to: the encoding and the frame's number in it come after the descriptor.
 type simulcaster struct {
 	tracks []*webrtc.TrackLocalStaticRTP
-	wg     sync.WaitGroup
 
 	mu   sync.Mutex
 	keys [3]bool // asked for
@@ -117,8 +116,7 @@ func (s *simulcaster) play(ctx context.Context, pc *webrtc.PeerConnection, sende
 					}
 				}
 				size := uint16(160 << i)
-				payload = append(payload, 0, 0, 0x9d, 0x01, 0x2a, byte(size), byte(size>>8), byte(size), byte(size>>8))
-				payload = append(payload, byte(i))
+				payload = append(payload, 0, 0, 0x9d, 0x01, 0x2a, byte(size), byte(size>>8), byte(size), byte(size>>8), byte(i))
 				payload = binary.BigEndian.AppendUint32(payload, n)
 				payload = append(payload, make([]byte, 100<<i)...)
 				h := rtp.Header{Version: 2, SequenceNumber: sequence[i], Timestamp: base[i] + n*3600, Marker: k == count-1}

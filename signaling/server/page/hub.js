@@ -5,13 +5,21 @@ import {withCaptureTime, CHANNEL, MAX_EARLY, MAX_TEXT, PUBLISHED, RESTART_AFTER}
 
 export const SFU = 'sfu';
 
-// What is sent of the camera: three encodings (RFC 8853), of which the server
+// What is sent of the camera: up to three encodings (RFC 8853), of which the server
 // gives each receiver one.
 const ENCODINGS = [
   {rid: 'l', scaleResolutionDownBy: 4, maxBitrate: 150_000},
   {rid: 'm', scaleResolutionDownBy: 2, maxBitrate: 500_000},
   {rid: 'h', maxBitrate: 2_000_000},
 ];
+
+// encodings are as many as Chromium makes of a picture of this size: of more it
+// would leave out the largest.
+function encodings(track) {
+  const {width = 1280, height = 720} = track?.getSettings() ?? {};
+  if (width * height >= 960 * 540) return ENCODINGS;
+  return width * height >= 480 * 270 ? ENCODINGS.slice(1) : ENCODINGS.slice(2);
+}
 
 // Guest is somebody else in the room.
 class Guest {
@@ -177,7 +185,7 @@ export class Hub extends EventTarget {
       const transceiver = this.connection.addTransceiver(this.#media[kind] ?? kind, {
         direction: 'sendonly',
         streams: [this.#media.stream],
-        ...(kind === 'video' ? {sendEncodings: ENCODINGS} : {}),
+        ...(kind === 'video' ? {sendEncodings: encodings(this.#media.video)} : {}),
       });
       withCaptureTime(transceiver);
       this.#senders[kind] = transceiver.sender;
