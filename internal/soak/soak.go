@@ -83,6 +83,8 @@ func soak(ctx context.Context, s settings, dir string) (*summary, error) {
 	}
 	wg.Go(func() { server.restarts(playing, s.restart, c.tell) })
 	began := time.Now()
+	var stalls []stall
+	wg.Go(func() { stalls = watch(playing) })
 	for tick := time.NewTicker(sampleEvery); playing.Err() == nil; {
 		select {
 		case <-playing.Done():
@@ -118,7 +120,7 @@ func soak(ctx context.Context, s settings, dir string) (*summary, error) {
 		Seconds: took.Seconds(), Publishers: s.publishers, Loss: s.loss, Delay: s.delay.String(),
 		Restarts: server.count, Stays: c.stays, Rejoins: c.rejoins, Vanished: c.vanished,
 		Relay: relay.Counts("*", "*"), Connections: result.Connections, Files: result.Files,
-		Video: result.Video, Audio: result.Audio, State: result.Manifest.State,
+		Stalls: stalls, Video: result.Video, Audio: result.Audio, State: result.Manifest.State,
 	}
 	sum.judgeMedia(result)
 	sum.judgeManifest(result.Manifest)
@@ -278,6 +280,34 @@ func (c *crowd) vanish(id string, p *synthetic.Peer) {
 	_ = p.Close()
 	c.relay.Set(id, "*", usual)
 	c.relay.Set("*", id, usual)
+}
+
+// stall is a time in which this process, and so the network and everybody who
+// plays, did nothing: the machine had no time for it.
+type stall struct {
+	At   float64 `json:"at_s"`
+	Long float64 `json:"seconds"`
+}
+
+// watch notes the stalls until ctx is done.
+func watch(ctx context.Context) []stall {
+	const step, long = 20 * time.Millisecond, 500 * time.Millisecond
+	var stalls []stall
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	began := time.Now()
+	for last := began; ; {
+		select {
+		case <-ctx.Done():
+			return stalls
+		case <-tick.C:
+		}
+		now := time.Now()
+		if d := now.Sub(last); d > long {
+			stalls = append(stalls, stall{last.Sub(began).Seconds(), d.Seconds()})
+		}
+		last = now
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -41,6 +41,10 @@ type summary struct {
 	// Packets are those of all tracks in the manifest.
 	Packets recording.PacketCounts `json:"packets"`
 
+	// Stalls are of the machine, not of the recorder: what the network loses
+	// while one lasts longer than --max-wait-loss can't come in time.
+	Stalls []stall `json:"stalls"`
+
 	Before sample `json:"before"`
 	// Early and Late are medians over the second and the last fifth of the run.
 	Early   sample   `json:"early"`
@@ -186,6 +190,9 @@ func (s *summary) String() string {
 	fmt.Fprintf(&b, "files      %d, %.1f MB, %d whole, %d decoded; manifest %s, exit code %d\n", s.Files, mb(s.Bytes), s.Inspect, s.Decoded, s.State, s.Exit)
 	fmt.Fprintf(&b, "process    before: %v\n           early:  %v\n           late:   %v\n           after:  %v\n           peak RSS %.1f MB, heap %+.2f MB an hour\n",
 		s.Before, s.Early, s.Late, s.After, mb(s.PeakRSS), s.Slope/(1<<20))
+	for _, x := range s.Stalls {
+		fmt.Fprintf(&b, "stall      the machine stood still for %.1f s, %.0f s after the start\n", x.Long, x.At)
+	}
 	for _, d := range s.Details {
 		fmt.Fprintln(&b, "detail:", d)
 	}
