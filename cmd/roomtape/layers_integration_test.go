@@ -87,8 +87,9 @@ func TestBrowsersSendLayers(t *testing.T) {
 			for _, f := range readManifest(t, filepath.Join(dir, "s")).Files {
 				for _, track := range f.Tracks {
 					t.Logf("%s: %+v %+v", track.Codec, track.Frames, track.Packets)
-					// An H264 encoder makes a keyframe of each flash in the picture.
-					if track.Kind == "video" && (track.Frames.Key > 4 && c.codec != "h264" || track.Frames.Dropped > 0) {
+					// An H264 encoder makes a keyframe of each flash in the picture. The
+					// end may cut one frame off.
+					if track.Kind == "video" && (track.Frames.Key > 4 && c.codec != "h264" || track.Frames.Dropped > 1) {
 						t.Errorf("%d keyframes in 10 s, %d frames dropped", track.Frames.Key, track.Frames.Dropped)
 					}
 				}
