@@ -142,8 +142,10 @@ func TestReorderedPicturesOfASenderPlay(t *testing.T) {
 			if len(times) != 100 {
 				t.Fatalf("%d pictures of 100", len(times))
 			}
-			for i := 1; i < len(times)-6; i++ { // the last ones come at once all the same
-				if d := times[i] - times[i-1]; d < 0.037 || d > 0.043 {
+			// The last ones come at once all the same, and what a busy machine sends
+			// late at first is set right by a tenth of the time at most.
+			for i := 1; i < len(times)-6; i++ {
+				if d := times[i] - times[i-1]; d < 0.035 || d > 0.045 {
 					t.Errorf("picture %d is presented %.3f s after the one before", i, d)
 				}
 			}
