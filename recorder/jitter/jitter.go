@@ -250,6 +250,8 @@ func (b *Buffer) forward(p *media.Packet, d int64) Verdict {
 	if p.Recovered {
 		b.stats.Recovered++
 	}
+	// From here a receiver can begin, whatever was before.
+	b.opening = b.opening && !b.begins(p)
 	return Kept
 }
 
