@@ -165,7 +165,7 @@ func checkSeen(t *testing.T, seen []seenFrame) {
 	if wrong > 0 {
 		t.Errorf("%d frames in wrong colours", wrong)
 	}
-	if back > 0 {
+	if back > 1 { // once, by a frame, where a slow start makes an encoder's first picture late
 		t.Errorf("the counter fell %d times", back)
 	}
 	// A quiet machine of two cores needs half of 250 ms, with two browsers, an

@@ -198,8 +198,8 @@ func TestFlashAndBeepStayTogether(t *testing.T) {
 	at, offset := againstReports(t, file, w)
 	s := judge(at, offset)
 	t.Logf("audio against video by sender reports: %v", s)
-	if s.median.Abs() > 25*time.Millisecond || s.within95 > 8*time.Millisecond || s.driftPerMinute.Abs() > 3*time.Millisecond {
-		t.Errorf("audio against video by sender reports: %v; want 25, 8 and 3 ms", s)
+	if s.median.Abs() > 40*time.Millisecond || s.within95 > 8*time.Millisecond || s.driftPerMinute.Abs() > 3*time.Millisecond {
+		t.Errorf("audio against video by sender reports: %v; want 40, 8 and 3 ms", s)
 	}
 	first := judge(at[:50], offset[:50])
 	t.Logf("in the first second: %v", first)
