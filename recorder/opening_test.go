@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -71,6 +72,41 @@ func TestTheFirstChunkHasSoundThatBelongsToIt(t *testing.T) {
 			}
 			if tracks[1] > 2 {
 				t.Errorf("the first chunk has %d pictures", tracks[1])
+			}
+		})
+	}
+}
+
+// A file can be watched as soon as there is something to see, also when its sound
+// is some frames older than its first picture.
+func TestTheFirstPictureIsWrittenAtOnce(t *testing.T) {
+	for early := range 10 {
+		t.Run(fmt.Sprint(10*early), func(t *testing.T) {
+			m := newMemory()
+			room := &script{}
+			v, a := room.start(0, videoTrack(nil)), room.start(0, audioTrack())
+			v.video(ms(100), ms(2000))
+			for n := range 100 { // unevenly, so that its place is decided later than the picture's
+				a.opus(ms(100 - 10*early + 20*n + []int{0, 2, 0, 9, 4}[n%5]))
+			}
+			keyStart := []byte{0x9d, 0x01, 0x2a} // RFC 6386 §9.1
+			var there time.Duration
+			room.before = func(now time.Time) {
+				for _, f := range m.files {
+					if there == 0 && bytes.Contains(f.data, keyStart) {
+						there = now.Sub(t0)
+					}
+				}
+			}
+			s, err := NewSession(config(m))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Run(t.Context(), room); err != nil {
+				t.Fatal(err)
+			}
+			if there == 0 || there > ms(500) {
+				t.Errorf("the picture of 100 ms is in the file at %v", there)
 			}
 		})
 	}

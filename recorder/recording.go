@@ -206,7 +206,6 @@ func (r *recording) declare(l *lane) error {
 		return r.storage("adding a track to", err)
 	}
 	l.number = n
-	r.fresh = true
 	l.width, l.height = tr.Width, tr.Height
 	return nil
 }
@@ -242,6 +241,7 @@ func (r *recording) write(l *lane) {
 		return
 	}
 	r.unwritten += int64(len(h.frame.Data)) + frameOverhead
+	r.fresh = r.fresh || l.progress.frames == 0
 	l.count(&h)
 	h.from.Recycle(h.frame.Data)
 	r.unflushed = earliest(r.unflushed, h.entered)

@@ -134,7 +134,7 @@ func TestNothingIsMissing(t *testing.T) {
 				same(t, id+": audio", got[media.Audio], sound)
 				asked, there := f.sent[f.first].Sub(f.sent[0]), appeared[id].Sub(f.sent[0])
 				t.Logf("%s: the keyframe was sent %v after the first frame, and in the file after %v", id, asked, there)
-				if there > time.Second {
+				if there > 500*time.Millisecond {
 					t.Errorf("%s: the first keyframe is in the file %v after the track began", id, there)
 				}
 			}
