@@ -73,21 +73,6 @@ func TestEncodersAreToldWhatIsWished(t *testing.T) {
 	}
 }
 
-func TestRestartsAreFew(t *testing.T) {
-	b, now := newBudget(), time.Now()
-	for i := range maxRestarts {
-		if !b.take(now.Add(time.Duration(i) * time.Second)) {
-			t.Errorf("restart %d refused", i)
-		}
-	}
-	if b.take(now.Add(time.Duration(maxRestarts) * time.Second)) {
-		t.Error("one restart too many")
-	}
-	if !b.take(now.Add(3 * restartTime)) {
-		t.Error("a restart long after refused")
-	}
-}
-
 func TestWallClockOfAnInputIsBelieved(t *testing.T) {
 	now := time.Now()
 	if got := atWall(time.Duration(now.Add(-40*time.Millisecond).UnixNano()), now); now.Sub(got) != 40*time.Millisecond {

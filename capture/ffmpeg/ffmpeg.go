@@ -238,7 +238,7 @@ func (s *Source) give(sample capture.Sample) {
 // sound reads the sound until its end.
 func (s *Source) sound(first chan<- error) error {
 	begun := false
-	for restarts := newBudget(); ; {
+	for restarts := newRestarts(); ; {
 		in := s.cfg.Sound(time.Since(s.started))
 		err := s.soundOnce(in, func() {
 			if !begun {
@@ -255,11 +255,15 @@ func (s *Source) sound(first chan<- error) error {
 			return err
 		case err == nil && !in.Live:
 			return io.EOF
-		case !restarts.take(time.Now()):
+		case !restarts.Take(time.Now()):
 			return fmt.Errorf("%w: sound: %w", capture.ErrEnded, ended(err))
 		}
 		s.log.Warn("the program that captures sound has ended; starting it again", "error", ended(err))
 	}
+}
+
+func newRestarts() *process.Restarts {
+	return &process.Restarts{Most: maxRestarts, Within: restartTime}
 }
 
 // ended gives an error for a program that has ended without one.
@@ -325,21 +329,4 @@ func failure(p *process.Process, err error) error {
 		return fmt.Errorf("%s", p.Said())
 	}
 	return err
-}
-
-// budget bounds how often something is started again.
-type budget struct{ times []time.Time }
-
-func newBudget() *budget { return &budget{} }
-
-// take tells whether it may be once more.
-func (b *budget) take(now time.Time) bool {
-	recent := b.times[:0]
-	for _, t := range b.times {
-		if now.Sub(t) < restartTime {
-			recent = append(recent, t)
-		}
-	}
-	b.times = append(recent, now)
-	return len(b.times) <= maxRestarts
 }

@@ -45,7 +45,7 @@ type director struct {
 	changed    time.Time // when the bitrate was
 	last       time.Time // of the pictures given
 	given      bool
-	restarts   *budget
+	restarts   *process.Restarts
 
 	// While the next encoder is at its first picture, those of live are held: the
 	// ones that were captured after it must not be shown before it.
@@ -56,7 +56,7 @@ type director struct {
 // pictures gives pictures until the source is closed or they end. The first of
 // them, or that there is none, is told by first.
 func (s *Source) pictures(first chan<- error) error {
-	d := &director{s: s, pictures: make(chan picture), restarts: newBudget()}
+	d := &director{s: s, pictures: make(chan picture), restarts: newRestarts()}
 	defer d.close()
 	tell := func(err error) error {
 		if !d.given {
@@ -156,7 +156,7 @@ func (d *director) ended(p picture) error {
 		return fmt.Errorf("%w: %w", capture.ErrUnavailable, ended(p.err))
 	case wasLive && errors.Is(p.err, io.EOF) && !input.Live:
 		return io.EOF
-	case !d.restarts.take(time.Now()):
+	case !d.restarts.Take(time.Now()):
 		return fmt.Errorf("%w: %w", capture.ErrEnded, p.err)
 	}
 	s.log.Warn("the program that captures has ended; starting it again", "error", p.err)
@@ -213,7 +213,7 @@ func (d *director) act(now time.Time) error {
 		d.next.stop()
 		d.next = nil
 		d.release(now)
-		if !d.given || !d.restarts.take(now) {
+		if !d.given || !d.restarts.Take(now) {
 			return fmt.Errorf("%w: no picture came within %v", capture.ErrUnavailable, startWait)
 		}
 		if d.live == nil {

@@ -158,3 +158,18 @@ func TestProgramsDieWithTheirStarter(t *testing.T) {
 	_ = c.Wait() // it was killed
 	ends(t, pid)
 }
+
+func TestRestartsAreFew(t *testing.T) {
+	r, now := process.Restarts{Most: 3, Within: 30 * time.Second}, time.Now()
+	for i := range 3 {
+		if !r.Take(now.Add(time.Duration(i) * time.Second)) {
+			t.Errorf("restart %d refused", i)
+		}
+	}
+	if r.Take(now.Add(3 * time.Second)) {
+		t.Error("one restart too many")
+	}
+	if !r.Take(now.Add(time.Minute)) {
+		t.Error("a restart long after refused")
+	}
+}

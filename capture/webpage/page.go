@@ -82,7 +82,7 @@ type Source struct {
 	mu       sync.Mutex
 	bitrate  int
 	stage    *stage
-	restarts []time.Time
+	restarts process.Restarts
 	running  sync.WaitGroup
 }
 
@@ -107,7 +107,10 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 			}
 		}
 	}
-	s := &Source{cfg: cfg, log: cfg.Logger, bitrate: cfg.Bitrate}
+	s := &Source{
+		cfg: cfg, log: cfg.Logger, bitrate: cfg.Bitrate,
+		restarts: process.Restarts{Most: maxRestarts, Within: restartTime},
+	}
 	s.ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if s.stage, err = s.open(ctx); err != nil {
@@ -171,15 +174,7 @@ func (s *Source) again(ctx context.Context, old *stage, why error) error {
 func (s *Source) mayRestart() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	recent := s.restarts[:0]
-	for _, t := range s.restarts {
-		if now.Sub(t) < restartTime {
-			recent = append(recent, t)
-		}
-	}
-	s.restarts = append(recent, now)
-	return len(s.restarts) <= maxRestarts
+	return s.restarts.Take(time.Now())
 }
 
 // RequestKeyframe implements capture.Source.

@@ -51,6 +51,7 @@ type feed struct {
 	waiting  bool     // for a keyframe
 	askAgain time.Time
 	keyed    time.Time // when a keyframe was queued last
+	asked    time.Time // when the viewer asked for one last
 	again    []retransmission
 	loss     float64
 	rtt      time.Duration
@@ -353,12 +354,16 @@ func (s *feed) heard(b []byte, now time.Time) {
 	}
 }
 
-// misses tells whether a viewer who asks for a keyframe has none on its way: who
-// asks again after that has lost it.
+// misses tells whether a viewer who asks for a keyframe has none on its way, nor
+// has just asked for one: who asks again after that has lost it.
 func (s *feed) misses(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return now.Sub(s.keyed) > keyframeGrace+s.rtt
+	if now.Sub(s.keyed) <= keyframeGrace+s.rtt || now.Sub(s.asked) <= keyframeGrace {
+		return false
+	}
+	s.asked = now
+	return true
 }
 
 func (s *feed) nacked(p *rtcp.TransportLayerNack, now time.Time) {

@@ -184,17 +184,21 @@ func (p *Publication) keep(b *burst) {
 		return
 	}
 	if b.key {
-		clear(p.group)
-		p.group, p.groupSize = p.group[:0], 0
+		p.forget()
 	} else if len(p.group) == 0 {
 		return // it was too much, or has no keyframe
 	}
 	p.group = append(p.group, b)
 	p.groupSize += b.size
 	if p.groupSize > maxGroup || len(p.group) > maxGroupLen {
-		clear(p.group)
-		p.group, p.groupSize = p.group[:0], 0
+		p.forget()
 	}
+}
+
+// forget empties the group. It is called locked.
+func (p *Publication) forget() {
+	clear(p.group)
+	p.group, p.groupSize = p.group[:0], 0
 }
 
 // begin lets a viewer see something at once: the latest keyframe and what has
@@ -241,7 +245,9 @@ func (p *Publication) Viewers() []Viewer {
 	defer p.mu.Unlock()
 	out := make([]Viewer, 0, len(p.feeds))
 	for _, s := range p.feeds {
-		out = append(out, s.viewer())
+		if s.connected() {
+			out = append(out, s.viewer())
+		}
 	}
 	return out
 }
