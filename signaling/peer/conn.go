@@ -436,6 +436,9 @@ func (c *Conn) Close() error {
 			defer close(done)
 			_ = c.pc.GracefulClose() // its errors are what other goroutines of pion have seen before
 			c.tasks.Wait()
+			if c.feed != nil {
+				c.feed.wait()
+			}
 		}()
 		t := time.NewTimer(closeWait)
 		defer t.Stop()

@@ -78,7 +78,8 @@ func newFeed(c *Conn, p *Publication) (*feed, error) {
 			feed: s, kind: kind, codec: codec,
 			// A receiver who misses the packets before a wrap to 0 can't decrypt
 			// (RFC 3711 §3.3.1), so the first wrap is far away.
-			sequence: uint16(rand.IntN(1 << 15)), rtxSequence: uint16(rand.IntN(1 << 15)), base: rand.Uint32(),
+			sequence: uint16(rand.IntN(1 << 15)), base: rand.Uint32(),
+			flow: flow{rtxSequence: uint16(rand.IntN(1 << 15))},
 		}
 		if kind == media.Audio {
 			s.audio = o
@@ -114,22 +115,28 @@ func (s *feed) run() bool {
 	return true
 }
 
-// close ends sending and forgets the viewer.
+// close ends sending and forgets the viewer. It does not wait.
 func (s *feed) close() {
 	s.mu.Lock()
-	if s.stopped {
-		s.mu.Unlock()
-		return
-	}
+	stopped := s.stopped
 	s.stopped = true
+	s.mu.Unlock()
+	if !stopped {
+		close(s.stop)
+		s.pub.remove(s)
+	}
+}
+
+// wait returns when what close has ended is over: once the transport is closed too,
+// since that may be what a packet waits for.
+func (s *feed) wait() {
+	s.mu.Lock()
 	running := s.running
-	close(s.stop)
 	s.mu.Unlock()
 	if running {
 		<-s.done
 	}
 	s.estimate.close()
-	s.pub.remove(s)
 }
 
 func (s *feed) connected() bool {
@@ -280,7 +287,9 @@ func (s *feed) send() {
 			continue
 		}
 		if again != nil {
-			budget -= float64(again.track.repeat(again.packet))
+			h, payload := again.track.repeat(&again.packet)
+			_ = s.estimate.write(&h, payload) // a connection that is down tells so elsewhere
+			budget -= float64(len(payload))
 			again = nil
 			continue
 		}
@@ -418,9 +427,11 @@ func (s *feed) reported(reports []rtcp.ReceptionReport, now time.Time) {
 
 // reports gives the sender reports that are due each second.
 func (s *feed) reports(now time.Time) []rtcp.Packet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out []rtcp.Packet
 	for _, o := range s.tracks() {
-		if r := o.report(now); r != nil {
+		if r := o.report(ntpTime(now), o.timestamp(now)); r != nil {
 			out = append(out, r)
 		}
 	}

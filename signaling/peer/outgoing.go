@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/roomtape/roomtape/media"
@@ -16,46 +14,19 @@ import (
 // outgoing is one track to one viewer. It implements webrtc.TrackLocal, whose
 // way it sends by; what pion asks of it is guarded by the feed's lock.
 type outgoing struct {
-	feed  *feed
-	kind  media.Kind
-	codec media.Codec
-	base  uint32 // the RTP timestamp of the publication's epoch
-
-	// What was negotiated; payloadType 0 is nothing yet.
-	ssrc, rtx             uint32
-	payloadType, rtxType  uint8
-	captureID             uint8
-	sequence, rtxSequence uint16
-	packets, octets       uint32
-	history               history
+	feed     *feed
+	kind     media.Kind
+	codec    media.Codec
+	base     uint32 // the RTP timestamp of the publication's epoch
+	sequence uint16
+	flow
 }
 
 // Bind implements webrtc.TrackLocal: the descriptions are exchanged.
 func (o *outgoing) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
-	params, rtxType, ok := chooseFormat(c.CodecParameters(), o.codec)
-	if !ok {
-		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
-	}
-	var twcc, capture uint8
-	for _, e := range c.HeaderExtensions() {
-		switch e.URI {
-		case uriTWCC:
-			twcc = uint8(e.ID)
-		case uriCaptureTime:
-			capture = uint8(e.ID)
-		}
-	}
-	s := o.feed
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	o.ssrc, o.payloadType = uint32(c.SSRC()), uint8(params.PayloadType)
-	o.captureID = capture
-	s.estimate.add(o.ssrc, twcc, c.WriteStream())
-	if rtx := uint32(c.SSRCRetransmission()); rtx != 0 && rtxType != 0 {
-		o.rtx, o.rtxType = rtx, rtxType
-		s.estimate.add(o.rtx, twcc, c.WriteStream())
-	}
-	return params, nil
+	o.feed.mu.Lock()
+	defer o.feed.mu.Unlock()
+	return o.bind(c, o.codec, o.feed.estimate)
 }
 
 // chooseFormat gives the payload type that frames of a codec fit, and its RTX's.
@@ -113,63 +84,20 @@ func (o *outgoing) timestamp(at time.Time) uint32 {
 func (o *outgoing) send(b *burst, i int) int {
 	s := o.feed
 	s.mu.Lock()
-	if o.payloadType == 0 { // not negotiated with this viewer
+	if o.ssrc == 0 { // not negotiated with this viewer
 		s.mu.Unlock()
 		return 0
 	}
-	h := rtp.Header{
-		Version: 2, PayloadType: o.payloadType, SequenceNumber: o.sequence,
-		Timestamp: o.timestamp(b.captured), SSRC: o.ssrc,
-		Marker: b.kind == media.Video && i == len(b.payloads)-1,
-	}
-	o.sequence++
 	payload := b.payloads[i]
-	o.packets++
-	o.octets += uint32(len(payload))
+	h := o.packet(o.sequence, o.timestamp(b.captured), b.kind == media.Video && i == len(b.payloads)-1, payload)
+	o.sequence++
 	s.packets++
-	if o.kind == media.Video || o.rtx != 0 {
-		o.history.put(h, payload)
-	}
 	s.mu.Unlock()
 	if i == 0 && o.captureID != 0 {
 		_ = h.SetExtension(o.captureID, binary.BigEndian.AppendUint64(nil, ntpTime(b.captured))) // 8 bytes always fit
 	}
 	_ = s.estimate.write(&h, payload) // a connection that is down tells so elsewhere
 	return len(payload)
-}
-
-// repeat sends a packet again: as RFC 4588 has it when that was negotiated, else
-// as it was.
-func (o *outgoing) repeat(p sent) int {
-	h, payload := p.header, p.payload
-	if o.rtx != 0 {
-		h, payload = repeated(p, o.rtx, o.rtxType, o.rtxSequence)
-		o.rtxSequence++
-	}
-	h.Extension, h.ExtensionProfile, h.Extensions = false, 0, nil
-	_ = o.feed.estimate.write(&h, payload)
-	return len(payload)
-}
-
-// repeated makes the retransmission of a packet (RFC 4588 §4).
-func repeated(p sent, rtx uint32, rtxType uint8, sequence uint16) (rtp.Header, []byte) {
-	h := p.header
-	payload := append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(p.payload)), h.SequenceNumber), p.payload...)
-	h.SSRC, h.PayloadType, h.SequenceNumber = rtx, rtxType, sequence
-	return h, payload
-}
-
-// report gives a sender report (RFC 3550 §6.4.1), or nil before the first packet.
-func (o *outgoing) report(now time.Time) *rtcp.SenderReport {
-	o.feed.mu.Lock()
-	defer o.feed.mu.Unlock()
-	if o.packets == 0 {
-		return nil
-	}
-	return &rtcp.SenderReport{
-		SSRC: o.ssrc, NTPTime: ntpTime(now), RTPTime: o.timestamp(now),
-		PacketCount: o.packets, OctetCount: o.octets,
-	}
 }
 
 // ntpTime gives an instant as a 64-bit NTP timestamp (RFC 3550 §4).

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
-	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/roomtape/roomtape/media"
@@ -56,16 +55,8 @@ type Outlet struct {
 	transceiver *webrtc.RTPTransceiver
 	sender      *webrtc.RTPSender
 
-	mu          sync.Mutex
-	ssrc, rtx   uint32 // 0: not negotiated
-	payloadType uint8
-	rtxType     uint8
-	captureID   uint8
-	dependID    uint8
-	rtxSequence uint16
-	packets     uint32
-	octets      uint32
-	history     history
+	mu sync.Mutex
+	flow
 }
 
 // outlets are those of one connection.
@@ -86,7 +77,7 @@ func (c *Conn) AddOutlet(cfg OutletConfig) (*Outlet, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Outlet{conn: c, cfg: cfg, rtxSequence: uint16(rand.IntN(1 << 15))}
+	o := &Outlet{conn: c, cfg: cfg, flow: flow{rtxSequence: uint16(rand.IntN(1 << 15))}}
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	if len(out.all) >= MaxOutlets {
@@ -196,34 +187,13 @@ func (o *Outlet) Close() error {
 
 // Bind implements webrtc.TrackLocal: the descriptions are exchanged.
 func (o *Outlet) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
-	params, rtxType, ok := chooseFormat(c.CodecParameters(), o.cfg.Codec)
-	if !ok {
-		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
-	}
-	var twcc uint8
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, e := range c.HeaderExtensions() {
-		switch e.URI {
-		case uriTWCC:
-			twcc = uint8(e.ID)
-		case uriCaptureTime:
-			o.captureID = uint8(e.ID)
-		case uriDependency:
-			o.dependID = uint8(e.ID)
-		}
-	}
-	estimate := o.conn.outlets.Load().estimate
-	o.ssrc, o.payloadType = uint32(c.SSRC()), uint8(params.PayloadType)
-	estimate.add(o.ssrc, twcc, c.WriteStream())
-	if rtx := uint32(c.SSRCRetransmission()); rtx != 0 && rtxType != 0 {
-		o.rtx, o.rtxType = rtx, rtxType
-		estimate.add(o.rtx, twcc, c.WriteStream())
-	}
-	if o.cfg.OnKeyframe != nil && o.cfg.Codec.Kind() == media.Video {
+	params, err := o.bind(c, o.cfg.Codec, o.conn.outlets.Load().estimate)
+	if err == nil && o.cfg.OnKeyframe != nil && o.cfg.Codec.Kind() == media.Video {
 		go o.cfg.OnKeyframe() // now it can begin
 	}
-	return params, nil
+	return params, err
 }
 
 // Unbind implements webrtc.TrackLocal.
@@ -256,13 +226,7 @@ func (o *Outlet) Send(p OutletPacket) {
 		o.mu.Unlock()
 		return
 	}
-	h := rtp.Header{
-		Version: 2, PayloadType: o.payloadType, SequenceNumber: p.Sequence,
-		Timestamp: p.Timestamp, SSRC: o.ssrc, Marker: p.Marker,
-	}
-	o.packets++
-	o.octets += uint32(len(p.Payload))
-	o.history.put(h, p.Payload)
+	h := o.packet(p.Sequence, p.Timestamp, p.Marker, p.Payload)
 	capture, depend := o.captureID, o.dependID
 	o.mu.Unlock()
 	if capture != 0 && len(p.Capture) > 0 {
@@ -278,10 +242,10 @@ func (o *Outlet) Send(p OutletPacket) {
 // that this timestamp of the outlet's was the instant ntp.
 func (o *Outlet) Report(ntp uint64, timestamp uint32) {
 	o.mu.Lock()
-	r := rtcp.SenderReport{SSRC: o.ssrc, NTPTime: ntp, RTPTime: timestamp, PacketCount: o.packets, OctetCount: o.octets}
+	r := o.report(ntp, timestamp)
 	o.mu.Unlock()
-	if r.SSRC != 0 && r.PacketCount > 0 {
-		_ = o.conn.pc.WriteRTCP([]rtcp.Packet{&r}) // the next one says the same
+	if r != nil {
+		_ = o.conn.pc.WriteRTCP([]rtcp.Packet{r}) // the next one says the same
 	}
 }
 
@@ -355,12 +319,8 @@ func (o *Outlet) nacked(p *rtcp.TransportLayerNack, now time.Time, roundTrip tim
 	for _, pair := range p.Nacks {
 		for _, number := range pair.PacketList() {
 			if s := o.history.take(number, now, roundTrip); s != nil && len(again) < maxNackPairs {
-				r := *s
-				if o.rtx != 0 {
-					r.header, r.payload = repeated(r, o.rtx, o.rtxType, o.rtxSequence)
-					o.rtxSequence++
-				}
-				r.header.Extension, r.header.ExtensionProfile, r.header.Extensions = false, 0, nil
+				var r sent
+				r.header, r.payload = o.repeat(s)
 				again = append(again, r)
 			}
 		}

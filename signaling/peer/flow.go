@@ -1,0 +1,86 @@
+package peer
+
+import (
+	"encoding/binary"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/roomtape/roomtape/media"
+)
+
+// flow is one source that we send on one connection, with that of its
+// retransmissions: what was negotiated, what was sent and can be sent again. Whose
+// it is guards it.
+type flow struct {
+	// 0 is nothing negotiated yet, or no such source or extension.
+	ssrc, rtx            uint32
+	payloadType, rtxType uint8
+	captureID, dependID  uint8
+
+	rtxSequence     uint16
+	packets, octets uint32
+	history         history
+}
+
+// bind takes what was negotiated for a codec, and adds the sources to the estimate.
+func (f *flow) bind(c webrtc.TrackLocalContext, codec media.Codec, estimate *estimator) (webrtc.RTPCodecParameters, error) {
+	params, rtxType, ok := chooseFormat(c.CodecParameters(), codec)
+	if !ok {
+		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
+	}
+	var twcc uint8
+	for _, e := range c.HeaderExtensions() {
+		switch e.URI {
+		case uriTWCC:
+			twcc = uint8(e.ID)
+		case uriCaptureTime:
+			f.captureID = uint8(e.ID)
+		case uriDependency:
+			f.dependID = uint8(e.ID)
+		}
+	}
+	f.ssrc, f.payloadType = uint32(c.SSRC()), uint8(params.PayloadType)
+	estimate.add(f.ssrc, twcc, c.WriteStream())
+	if rtx := uint32(c.SSRCRetransmission()); rtx != 0 && rtxType != 0 {
+		f.rtx, f.rtxType = rtx, rtxType
+		estimate.add(f.rtx, twcc, c.WriteStream())
+	}
+	return params, nil
+}
+
+// packet counts and keeps a packet that is about to be sent, and gives its header.
+// The payload is kept.
+func (f *flow) packet(sequence uint16, timestamp uint32, marker bool, payload []byte) rtp.Header {
+	h := rtp.Header{
+		Version: 2, PayloadType: f.payloadType, SequenceNumber: sequence,
+		Timestamp: timestamp, SSRC: f.ssrc, Marker: marker,
+	}
+	f.packets++
+	f.octets += uint32(len(payload))
+	f.history.put(h, payload)
+	return h
+}
+
+// repeat gives a packet of the history as it is sent again: as RFC 4588 §4 has it
+// when that was negotiated, else as it was, without header extensions.
+func (f *flow) repeat(p *sent) (rtp.Header, []byte) {
+	h, payload := p.header, p.payload
+	if f.rtx != 0 {
+		payload = append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(p.payload)), h.SequenceNumber), p.payload...)
+		h.SSRC, h.PayloadType, h.SequenceNumber = f.rtx, f.rtxType, f.rtxSequence
+		f.rtxSequence++
+	}
+	return h, payload
+}
+
+// report gives a sender report (RFC 3550 §6.4.1), or nil before the first packet.
+func (f *flow) report(ntp uint64, timestamp uint32) *rtcp.SenderReport {
+	if f.ssrc == 0 || f.packets == 0 {
+		return nil
+	}
+	return &rtcp.SenderReport{
+		SSRC: f.ssrc, NTPTime: ntp, RTPTime: timestamp, PacketCount: f.packets, OctetCount: f.octets,
+	}
+}
