@@ -145,11 +145,12 @@ func (p *publisher) join(ctx context.Context) (signaling.Room, error) {
 	if id == "" {
 		id = p.o.source.kind.name + "-" + strings.ToLower(rand.Text()[:6])
 	}
-	return join(ctx, recordOptions{
-		kind: p.o.kind, url: p.o.url, room: p.o.room, peerID: id, joinTimeout: p.o.joinTimeout,
-		codecs: p.codecs(), iceServers: p.o.iceServers, relayOnly: p.o.relayOnly,
-		publish: p.pub, sendOnly: true, token: p.o.token,
-	}, p.log)
+	return join(ctx, joinOptions{
+		kind: p.o.kind, url: p.o.url, room: p.o.room, timeout: p.o.joinTimeout, peerID: id, token: p.o.token, log: p.log,
+		peer: peer.Config{
+			Codecs: p.codecs(), ICEServers: p.o.iceServers, RelayOnly: p.o.relayOnly, Publish: p.pub, SendOnly: true,
+		},
+	})
 }
 
 // codecs gives what is offered: the one that pictures have, or, for sound alone,

@@ -42,11 +42,8 @@ type recordOptions struct {
 	messages, allowControl                  bool
 	metrics                                 string // address to serve them at; "": nowhere
 	execAfter                               string
-	onRelayFailure                          func(error)
 	json                                    bool
-	publishes                               *sourceOptions    // nil: nothing
-	publish                                 *peer.Publication // of what publishes says
-	sendOnly                                bool
+	publishes                               *sourceOptions         // nil: nothing
 	token                                   func() (string, error) // nil: none
 }
 
@@ -92,6 +89,7 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 
 	watch := newWatch(o, log)
 	defer watch.close()
+	joining := o.joining(log)
 	var showing *publisher
 	if o.publishes != nil {
 		showing = newPublisher(publishOptions{room: o.room, source: *o.publishes, minBitrate: defaultMinBitrate}, log)
@@ -99,22 +97,22 @@ func recordRoom(ctx context.Context, o recordOptions, std stdio, log *slog.Logge
 			return nil, err
 		}
 		defer func() { _ = showing.source.Close() }() // it has nothing to lose
-		o.publish = showing.pub
+		joining.peer.Publish = showing.pub
 	}
-	if err := watch.listen(o.metrics, o.publish); err != nil {
+	if err := watch.listen(o.metrics, joining.peer.Publish); err != nil {
 		return nil, err
 	}
 	// Where only relays are allowed and none works, nothing will ever come.
 	var relays relayTrouble
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	o.onRelayFailure = func(err error) {
+	joining.peer.OnRelayFailure = func(err error) {
 		relays.note(err)
 		if errors.Is(err, peer.ErrNoRelay) {
 			giveUp(err)
 		}
 	}
-	room, err := join(ctx, o, log)
+	room, err := join(ctx, joining)
 	if err != nil {
 		return nil, err
 	}
@@ -216,29 +214,33 @@ func (r *relayTrouble) explain(err error) error {
 	return fmt.Errorf("%w: %w", err, r.why)
 }
 
-// join enters the room within the join timeout.
-func join(ctx context.Context, o recordOptions, log *slog.Logger) (signaling.Room, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.joinTimeout)
-	defer cancel()
-	if o.token != nil {
-		warnOfPlainToken(ctx, o.url, log)
-	}
-	room, err := o.kind.dial(ctx, joinOptions{
-		url: o.url, room: o.room, peerID: o.peerID, announce: o.announce, messages: !o.sendOnly, untilEmpty: o.untilEmpty, log: log,
-		token: o.token, needs: o.needs(),
+// joining is what joining the room of a recording needs.
+func (o *recordOptions) joining(log *slog.Logger) joinOptions {
+	return joinOptions{
+		kind: o.kind, url: o.url, room: o.room, timeout: o.joinTimeout,
+		peerID: o.peerID, announce: o.announce, messages: true, untilEmpty: o.untilEmpty, token: o.token, log: log,
 		peer: peer.Config{
 			Codecs: o.codecs, Only: o.only, ICEServers: o.iceServers, RelayOnly: o.relayOnly,
-			Publish: o.publish, SendOnly: o.sendOnly, Loopback: isLoopback(o.url), Logger: log,
-			OnRelayFailure: o.onRelayFailure,
 		},
-	})
+	}
+}
+
+// join enters the room within the join timeout.
+func join(ctx context.Context, o joinOptions) (signaling.Room, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	if o.token != nil {
+		warnOfPlainToken(ctx, o.url, o.log)
+	}
+	o.peer.Loopback, o.peer.Logger = isLoopback(o.url), o.log
+	room, err := o.kind.dial(ctx, o)
 	switch {
 	case err == nil:
 		return room, nil
 	case errors.Is(context.Cause(ctx), errSignal):
 		return nil, fmt.Errorf("%w: %w", signaling.ErrJoin, errSignal)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, fmt.Errorf("%w: %s did not let us in within %v", signaling.ErrJoin, redacted(o.url), o.joinTimeout)
+		return nil, fmt.Errorf("%w: %s did not let us in within %v", signaling.ErrJoin, redacted(o.url), o.timeout)
 	}
 	return nil, err
 }

@@ -48,12 +48,13 @@ type roomKind struct {
 
 // joinOptions is what joining a room of any kind may need.
 type joinOptions struct {
-	url, room string // as roomKind.parse gave them
+	kind      roomKind
+	url, room string // as kind.parse gave them
+	timeout   time.Duration
 	peerID    string
 	announce  bool
 	messages  bool                   // of data channels are wanted
 	token     func() (string, error) // nil: none
-	needs     []string               // rights that joining is of no use without
 	// untilEmpty is how long to stay when nobody is there.
 	untilEmpty time.Duration
 	peer       peer.Config
@@ -107,7 +108,7 @@ func videoCodecs() []media.Codec {
 func dialMesh(ctx context.Context, o joinOptions) (signaling.Room, error) {
 	room, err := mesh.Dial(ctx, mesh.Config{
 		URL: o.url, Room: o.room, PeerID: o.peerID, Peer: o.peer, Announce: o.announce, Messages: o.messages, UntilEmpty: o.untilEmpty, Logger: o.log,
-		Token: o.token, Needs: o.needs,
+		Token: o.token, Needs: o.needs(),
 	})
 	if errors.Is(err, mesh.ErrURL) || errors.Is(err, mesh.ErrPeerID) {
 		return nil, usageError{err}

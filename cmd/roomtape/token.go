@@ -184,12 +184,12 @@ func checkToken(text string) error {
 }
 
 // needs are the rights without which joining with these options is of no use.
-func (o *recordOptions) needs() []string {
+func (o *joinOptions) needs() []string {
 	var rights []string
-	if !o.sendOnly {
+	if !o.peer.SendOnly {
 		rights = append(rights, string(token.Record))
 	}
-	if o.publish != nil {
+	if o.peer.Publish != nil {
 		rights = append(rights, string(token.Publish))
 	}
 	return rights
