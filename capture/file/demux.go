@@ -77,46 +77,14 @@ func (f *oggFile) next() (frame, error) {
 		if err != nil {
 			return frame{}, damaged(err)
 		}
-		d := opusDuration(data)
-		if d == 0 {
-			continue // it has nothing to play
+		d, ok := media.OpusDuration(data)
+		if !ok {
+			continue // it can't be played
 		}
 		at := f.at
 		f.at += d
 		return frame{kind: media.Audio, data: data, at: at, key: true}, nil
 	}
-}
-
-// opusDuration tells how long a packet is (RFC 6716 §3.1, §3.2); 0: it is none.
-func opusDuration(b []byte) time.Duration {
-	if len(b) == 0 {
-		return 0
-	}
-	const ms = time.Millisecond
-	silk := [...]time.Duration{10 * ms, 20 * ms, 40 * ms, 60 * ms}
-	celt := [...]time.Duration{2500 * time.Microsecond, 5 * ms, 10 * ms, 20 * ms}
-	config := b[0] >> 3
-	one := celt[config&3]
-	switch {
-	case config < 12:
-		one = silk[config&3]
-	case config < 16:
-		one = silk[config&1]
-	}
-	n := 1
-	switch b[0] & 3 {
-	case 1, 2:
-		n = 2
-	case 3:
-		if len(b) < 2 {
-			return 0
-		}
-		n = int(b[1] & 0x3f)
-	}
-	if d := time.Duration(n) * one; d <= 120*ms {
-		return d
-	}
-	return 0
 }
 
 // webmFile is a WebM or Matroska file. Its tracks are known when its first frame

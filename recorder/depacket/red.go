@@ -92,7 +92,7 @@ func (o *opus) recover(p *media.Packet, blocks []redBlock, lost int) {
 		if b.offset <= after || int32(p.Timestamp-b.offset-o.latest) <= 0 || len(b.data) > o.cfg.MaxFrameSize || !o.carries(b.payloadType) {
 			continue
 		}
-		if _, ok := opusDuration(b.data); ok {
+		if _, ok := media.OpusDuration(b.data); ok {
 			after = b.offset
 			usable[n] = b
 			n++
@@ -103,7 +103,7 @@ func (o *opus) recover(p *media.Packet, blocks []redBlock, lost int) {
 	for i := n - 1; i >= 0; i-- {
 		b := usable[i]
 		at := p.Timestamp - b.offset
-		d, _ := opusDuration(b.data)
+		d, _ := media.OpusDuration(b.data)
 		missing := o.lost
 		if at == o.end { // it goes on from the frame before: those come later
 			o.lost = 0

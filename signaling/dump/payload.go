@@ -2,6 +2,7 @@ package dump
 
 import (
 	"math/bits"
+	"time"
 
 	"github.com/roomtape/roomtape/media"
 )
@@ -260,8 +261,9 @@ func h264Profile(b []byte) bool {
 // 6716 §3.1, RFC 7587 §4.2).
 func (e *evidence) opus(b []byte, next bool, step uint32, marker bool) {
 	t := &e.codecs[media.Opus]
-	length := opusLength(b)
-	if length == 0 {
+	d, ok := media.OpusDuration(b)
+	length := uint32(d * 48 / time.Millisecond) // samples of 48 kHz
+	if !ok {
 		t.mark(false)
 		e.open.opusLength = 0
 		return
@@ -277,38 +279,4 @@ func (e *evidence) opus(b []byte, next bool, step uint32, marker bool) {
 		}
 	}
 	e.open.opusLength = length
-}
-
-// opusLength gives how long a packet lasts in samples of 48 kHz, or 0 when it is
-// no Opus packet.
-func opusLength(b []byte) uint32 {
-	config := b[0] >> 3
-	var frame uint32
-	switch {
-	case config < 12:
-		frame = [...]uint32{480, 960, 1920, 2880}[config&3]
-	case config < 16:
-		frame = [...]uint32{480, 960}[config&1]
-	default:
-		frame = 120 << (config & 3)
-	}
-	n := uint32(1)
-	switch b[0] & 3 {
-	case 1:
-		n = 2
-		if len(b)%2 == 0 {
-			return 0
-		}
-	case 2:
-		n = 2
-	case 3:
-		if len(b) < 2 {
-			return 0
-		}
-		n = uint32(b[1] & 0x3f)
-	}
-	if n*frame > 5760 {
-		return 0
-	}
-	return n * frame
 }
