@@ -107,15 +107,20 @@ func (w *Writer) writeChapters() int64 {
 	return 0
 }
 
-// chapters reads Chapters for a report: the atoms of the first level.
+// chapters reads Chapters: whether they are whole, and for a report the atoms of
+// the first level.
 func (r *Reader) chapters(e element) {
 	r.children(e, func(edition element) {
 		if edition.id != idEditionEntry {
 			return
 		}
 		r.children(edition, func(atom element) {
-			if atom.id == idChapterAtom && len(r.seen.chapters) < MaxChapters {
-				r.seen.chapters = append(r.seen.chapters, r.chapter(atom))
+			if atom.id != idChapterAtom {
+				return
+			}
+			c := r.chapter(atom)
+			if r.seen != nil && len(r.seen.chapters) < MaxChapters {
+				r.seen.chapters = append(r.seen.chapters, c)
 			}
 		})
 	})

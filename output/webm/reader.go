@@ -223,11 +223,7 @@ func (r *Reader) segmentElement(e element) {
 	case idCues:
 		r.cues(e)
 	case idChapters:
-		if r.seen != nil && e.end != unknownEnd {
-			r.chapters(e)
-		} else {
-			r.skip(e)
-		}
+		r.chapters(e)
 	case idVoid, idCRC32, idTags, idAttachments:
 		r.skip(e)
 	case idEBML, idSegment:

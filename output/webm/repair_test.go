@@ -343,6 +343,31 @@ func TestRepairOfOthersFiles(t *testing.T) {
 	}
 }
 
+// TestRepairLeavesOutDamagedChapters repairs a file with chapters whose last
+// element says that it is longer than they are: what is kept must be whole.
+func TestRepairLeavesOutDamagedChapters(t *testing.T) {
+	chapters := func(inner ...[]byte) []byte {
+		return el(idChapters, el(idEditionEntry, el(idChapterAtom, inner...)))
+	}
+	whole := chapters(num(idChapterTimeStart, 5e6), el(idChapterDisplay, text(idChapString, "here")))
+	damaged := chapters(num(idChapterTimeStart, 5e6), []byte{0x85, 0x9A, 'x'})
+	for name, c := range map[string]struct {
+		chapters []byte
+		want     int
+	}{"whole": {whole, 1}, "damaged": {damaged, 0}} {
+		b := smallFile(t)
+		at := bytes.Index(b, []byte{0x1F, 0x43, 0xB6, 0x75})
+		b = bytes.Join([][]byte{b[:at], c.chapters, b[at:len(b)-50]}, nil)
+		got, out, err := repaired(t, b)
+		if err != nil || got.Whole {
+			t.Fatalf("%s: %+v, %v", name, got, err)
+		}
+		if rep := inspect(t, out); len(rep.Chapters) != c.want {
+			t.Errorf("%s: chapters %v", name, rep.Chapters)
+		}
+	}
+}
+
 func FuzzRepair(f *testing.F) {
 	f.Add(smallFile(f))
 	f.Add(oddFile())
