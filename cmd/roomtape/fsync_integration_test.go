@@ -26,6 +26,7 @@ func TestFsyncSurvivesAPowerCut(t *testing.T) {
 	}
 	for _, policy := range []string{"chunk", "close", "never"} {
 		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
 			url, dir := openRoom(t), t.TempDir()
 			alice := enter(t, url, "alice", "alice")
 			path, err := program()

@@ -67,7 +67,7 @@ func TestBrowsersSendLayers(t *testing.T) {
 				p.Eval(`roomtape.join({room: 'test', name: 'alice', source: 'pattern'})`, nil)
 			}
 			waitFor(t, "a recording", 20*time.Second, func() bool { return len(recordings(t, dir)) > 0 })
-			after(t, 10*time.Second)
+			after(t, 6*time.Second)
 			var layers []string
 			p.Eval(`layers`, &layers)
 			if err := record.Process.Signal(syscall.SIGTERM); err != nil {
@@ -90,7 +90,7 @@ func TestBrowsersSendLayers(t *testing.T) {
 					// An H264 encoder makes a keyframe of each flash in the picture. The
 					// end may cut one frame off.
 					if track.Kind == "video" && (track.Frames.Key > 4 && c.codec != "h264" || track.Frames.Dropped > 1) {
-						t.Errorf("%d keyframes in 10 s, %d frames dropped", track.Frames.Key, track.Frames.Dropped)
+						t.Errorf("%d keyframes in 6 s, %d frames dropped", track.Frames.Key, track.Frames.Dropped)
 					}
 				}
 			}

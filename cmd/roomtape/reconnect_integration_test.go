@@ -51,6 +51,7 @@ func gaps(m recorder.Manifest) []string {
 // and a peer that does not even come back. One file each, with everything that
 // was sent; nobody is in the room twice.
 func TestServerRestartIsNotNoticed(t *testing.T) {
+	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
 	rooms, err := startRooms(serveOptions{listen: "127.0.0.1:0"}, log)
 	if err != nil {
@@ -254,6 +255,7 @@ func TestRecorderChangesItsAddress(t *testing.T) {
 // TestWrongTURNPassword: a coturn that refuses us is named at once, not after
 // minutes without media.
 func TestWrongTURNPassword(t *testing.T) {
+	t.Parallel()
 	port := coturn(t, "--lt-cred-mech", "--user", "rec:right", "--allow-loopback-peers")
 	url := openRoom(t)
 	enter(t, url, "alice", "alice")
@@ -283,6 +285,7 @@ func TestWrongTURNPassword(t *testing.T) {
 // ends with exit code 6 when nobody has been there for --until-empty. What was
 // recorded is final.
 func TestServerThatIsGoneForGood(t *testing.T) {
+	t.Parallel()
 	rooms, err := startRooms(serveOptions{listen: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

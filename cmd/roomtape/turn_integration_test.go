@@ -126,6 +126,7 @@ func checkRelayed(t *testing.T, dir string, p *child, code int) {
 // that coturn takes; with another one, with expired ones, and to a peer that coturn
 // denies, nothing comes, and why is told.
 func TestRelayOnlyThroughCoturn(t *testing.T) {
+	t.Parallel()
 	port := coturn(t, "--use-auth-secret", "--static-auth-secret", "north", "--allow-loopback-peers")
 	for _, transport := range []string{"udp", "tcp"} {
 		t.Run(transport, func(t *testing.T) {
@@ -169,6 +170,7 @@ func notRelayed(t *testing.T, url, why string, args []string) {
 }
 
 func TestRelayOnlyThroughServe(t *testing.T) {
+	t.Parallel()
 	r := relayServer(t, "127.0.0.1/32")
 	server := "turn:" + strings.TrimPrefix(r.turn.uris[0], "turn:")
 	for _, transport := range []string{"udp", "tcp"} {
@@ -262,6 +264,7 @@ func certificateFiles(t *testing.T) (cert, key string) {
 // TestCoturnsClient has coturn's test program at our server, which it must find
 // nothing wrong with.
 func TestCoturnsClient(t *testing.T) {
+	t.Parallel()
 	path, err := exec.LookPath("turnutils_uclient")
 	if err != nil {
 		t.Skipf("no coturn: %v", err)
