@@ -58,7 +58,10 @@
 // A timestamp that jumps, or a sender that restarts, is placed by arrival. A
 // wall clock that steps is recognised by reports that suddenly disagree with
 // the media and the arrivals by the same amount, and moves nothing. A report
-// that would place frames after their arrival, or long before, is refused.
+// that would place frames after their arrival, or long before, is refused; the
+// frames after it tell. (A sender that had no time for a while, and sends at once
+// what it should have sent, may report in the midst of it that a frame is of now
+// which is of long ago.)
 //
 // Everything here is a function of its input: integers only, no clock, no
 // randomness.

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"math"
 	"time"
 
 	"github.com/roomtape/roomtape/media"
@@ -98,7 +99,7 @@ func (t *Track) decide(step, late int64, sure, recovered bool) {
 	at := t.last.arrival
 	switch t.hold.state {
 	case running:
-		if sure || !t.audio || late <= pauseLimit || step <= pauseLimit*3/4 {
+		if sure || !t.audio || late <= pauseLimit || step <= pauseLimit*3/4 || t.last.media < t.seenOnTime {
 			t.release()
 			if t.audio && !recovered {
 				t.remainsLate(at, late, sure)
@@ -158,7 +159,7 @@ func (t *Track) judge(late int64) {
 	elapsed := t.last.arrival - h.since
 	onTime, alsoLate := t.others(h.since)
 	switch {
-	case late < h.first/2 || t.held > maxHeld:
+	case late < h.first/2 || t.held > maxHeld || t.last.media < t.seenOnTime:
 		t.burst()
 	case h.n < decideAfter || elapsed < decideSoon:
 	case alsoLate:
@@ -177,7 +178,7 @@ func (t *Track) timeout() {
 	case doubting:
 		onTime, alsoLate := t.others(h.since)
 		enough := h.first > longPause || !h.guess && (h.n > 1 || onTime)
-		if enough && !alsoLate && h.stayed(t.last.arrival-h.since) {
+		if enough && t.last.media >= t.seenOnTime && !alsoLate && h.stayed(t.last.arrival-h.since) {
 			t.pause()
 		} else {
 			t.burst()
@@ -254,6 +255,7 @@ func (t *Track) move(d int64) {
 		t.queue[i].media += d
 	}
 	t.shift += d
+	t.seenOnTime = math.MinInt64
 	t.last.media += d
 	t.steady.media += d
 	t.delay.move(d)

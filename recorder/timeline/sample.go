@@ -66,7 +66,11 @@ func (t *Track) sample(s source, ntp uint64, ticks, arrival, delay int64) bool {
 		t.stats.Refused++
 		return false
 	}
+	if s == reports && t.doubtful(ntp, ticks, arrival) {
+		return false
+	}
 	t.stats.Believed++
+	t.doubt.set = false
 	t.remains.known = true
 	t.claimed, w.stepped = false, false
 	m, at := t.media(ticks), w.nanos(ntp)
@@ -183,6 +187,9 @@ func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool 
 	case abs(change) < pauseLimit:
 		l.guessed = true // two in a row: the line begins anew
 		return true
+	}
+	if s == reports && change > 0 && t.doubtful(ntp, ticks, arrival) {
+		return false
 	}
 	t.rebase(change)
 	return true

@@ -55,9 +55,17 @@ type scene struct {
 	silentPause bool   // no reports in pauses either
 	dtx         []span
 	cameraOff   []span
-	stalls      []span  // all packets of this time arrive at its end, in a burst
-	drain       float64 // how many times faster than sent a stall drains; 0: at once
-	recovered   float64 // share of frames that come by retransmission
+	// frozen: the sender stands still; what should have been sent then goes out
+	// at its end, a frame each burst. A report goes out at the part reportAt of
+	// that, from 0, before it all, if not less than 0.
+	frozen   []span
+	burst    time.Duration
+	reportAt float64
+	// stopped: video timestamps stand still too, and nothing is captured.
+	stopped   []span
+	stalls    []span  // all packets of this time arrive at its end, in a burst
+	drain     float64 // how many times faster than sent a stall drains; 0: at once
+	recovered float64 // share of frames that come by retransmission
 	// loss is the share of packets that are lost; frames are sent again after
 	// trip until they come, or 3 s have passed; reports are not. spread is jitter
 	// that is not in order, from 0 up, each value as likely.
@@ -140,6 +148,7 @@ type simTrack struct {
 	nextCap    time.Duration
 	restarts   int
 	fresh      bool
+	woken      time.Duration // the end of the last time frozen
 
 	track *Track
 	prev  time.Duration
@@ -266,6 +275,14 @@ func (k *simTrack) timestamp(t time.Duration) uint32 {
 	return k.base + uint32(nanosToTicks(int64(skewed(t-k.stood, k.skew)), k.rate))
 }
 
+// step is the time of a frame.
+func (k *simTrack) step(s scene) time.Duration {
+	if k.audio {
+		return s.audioFrame
+	}
+	return s.videoFrame
+}
+
 // make makes the events of a track up to a real time.
 func (m *simulation) make(k *simTrack, end time.Duration) {
 	for k.next < end {
@@ -275,9 +292,8 @@ func (m *simulation) make(k *simTrack, end time.Duration) {
 			k.base = m.r.Uint32()
 			k.fresh = true
 		}
-		step := m.videoFrame
+		step := k.step(m.scene)
 		if k.audio {
-			step = m.audioFrame
 			if _, ok := in(m.dtx, c); ok {
 				step = 400 * ms
 			}
@@ -291,6 +307,10 @@ func (m *simulation) make(k *simTrack, end time.Duration) {
 		} else if p, ok := in(m.cameraOff, c); ok {
 			k.next = p.to
 			continue
+		} else if p, ok := in(m.stopped, c); ok {
+			k.next = p.to
+			k.stood += p.to - c
+			continue
 		}
 		k.next += step
 		sent := c
@@ -299,7 +319,7 @@ func (m *simulation) make(k *simTrack, end time.Duration) {
 		} else {
 			sent += m.encode/4 + m.upTo(m.encode*3/4)
 		}
-		sent = max(sent, k.lastSent)
+		sent = max(m.thaw(k, sent), k.lastSent)
 		m.reports(k, sent, false)
 		k.lastSent, k.lastTS = sent, k.timestamp(c)
 		e := simEvent{audio: k.audio, capture: c, frame: depacket.Frame{Timestamp: k.lastTS, Restarted: k.fresh}}
@@ -328,6 +348,23 @@ func (m *simulation) make(k *simTrack, end time.Duration) {
 	}
 }
 
+// thaw gives when what should be sent at the time is.
+func (m *simulation) thaw(k *simTrack, sent time.Duration) time.Duration {
+	p, ok := in(m.frozen, sent)
+	if !ok {
+		return sent
+	}
+	if step := k.step(m.scene); k.woken != p.to {
+		k.woken = p.to
+		if m.reportAt >= 0 {
+			length := (p.to - sent) / step * m.burst
+			k.nextReport = p.to + time.Duration(m.reportAt*float64(length))
+		}
+		return p.to
+	}
+	return max(p.to, k.lastSent+m.burst)
+}
+
 // reports makes the sender reports of a track up to a real time.
 func (m *simulation) reports(k *simTrack, end time.Duration, skip bool) {
 	every := m.videoReports
@@ -336,6 +373,12 @@ func (m *simulation) reports(k *simTrack, end time.Duration, skip bool) {
 	}
 	for every > 0 && k.nextReport <= end {
 		at := k.nextReport
+		if p, ok := in(m.frozen, at); ok {
+			at = p.to + m.burst/2
+			if k.nextReport = at; at > end {
+				return
+			}
+		}
 		k.nextReport += every
 		if !m.exact {
 			k.nextReport += m.upTo(every) - every/2

@@ -119,11 +119,15 @@ type Track struct {
 	// time of that.
 	claim, claimAt int64
 	claimed        bool
+	doubt          doubt
 
 	onTime, late int64 // when the last frame that was on time, and late, arrived
 
 	// seen are the first packets of frames that came while the track settles.
-	seen []stamp
+	// seenOnTime is the media time of the last that was on time when those of
+	// before were late: the timestamps have not stood still up to there.
+	seen       []stamp
+	seenOnTime int64
 
 	queue   []item // what is pushed and not popped: ready[head:], then held
 	head    int
@@ -184,7 +188,7 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 			t.rebase(-wrong)
 			t.undo = undo{}
 			m = t.media(ticks)
-		} else if late < -early(&f) {
+		} else if late < -early(&f) && t.leaps(m, at) {
 			m = t.jump(ticks, at)
 		}
 	}
@@ -211,6 +215,15 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 	if t.decide(step, late, sure, f.Recovered); fresh && (!f.Recovered || t.frames == 0) {
 		t.learn(at, late-(t.last.media-m))
 	}
+	if t.doubt.set && fresh && !f.Recovered {
+		t.weigh(at, late)
+	}
+}
+
+// leaps tells whether a frame that is too early is so all at once. After a first
+// frame that came late, those behind it come earlier and earlier.
+func (t *Track) leaps(m, arrival int64) bool {
+	return (m-t.last.media)-(arrival-t.last.arrival) > earlyJump/2
 }
 
 // stamp is when the first packet with a timestamp arrived.
@@ -219,16 +232,23 @@ type stamp struct {
 	arrival   int64
 }
 
-// maxSeen bounds the packets that are noted while a track settles.
+// maxSeen bounds the packets that are noted.
 const maxSeen = 64
 
 // Settling tells whether Seen is of use: until the first frame of the track has
-// its place.
-func (t *Track) Settling() bool { return !t.placed }
+// its place, and while it is not decided where later ones belong.
+func (t *Track) Settling() bool { return !t.placed || t.hold.state == doubting }
 
 // Seen notes that a packet, which was not sent again, has arrived. Its frame may
 // have to wait for other packets; when it came helps to place those before it.
 func (t *Track) Seen(timestamp uint32, arrival time.Duration) {
+	if t.hold.state == doubting {
+		at := clampTime(arrival)
+		if m := t.media(t.extend(timestamp, at)); at-m-t.delay.value(m) < t.hold.first/2 {
+			t.seenOnTime = max(t.seenOnTime, m)
+		}
+		return
+	}
 	if n := len(t.seen); n < maxSeen && (n == 0 || t.seen[n-1].timestamp != timestamp) {
 		t.seen = append(t.seen, stamp{timestamp, clampTime(arrival)})
 	}

@@ -1,0 +1,52 @@
+package timeline
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// standing gives some times that long, one of them before the first report.
+func standing(long time.Duration) []span {
+	var out []span
+	for _, from := range []time.Duration{300 * ms, 8 * sec, 23100 * ms, 40300 * ms} {
+		out = append(out, span{from, from + long})
+	}
+	return out
+}
+
+// TestSyncWhenTheSenderStandsStill: a machine that has no time for the sender
+// stops it for a while. It then sends all at once what it should have sent, and
+// a report among that says that a frame which is sent late is of now.
+func TestSyncWhenTheSenderStandsStill(t *testing.T) {
+	exact := limits{true95: 10 * ms, trueMax: 20 * ms}
+	for _, c := range []struct {
+		name string
+		edit func(s *scene)
+		want limits
+	}{
+		{"a program", func(s *scene) {}, exact},
+		{"a program, slow to catch up", func(s *scene) { s.burst = 4 * ms }, exact},
+		{"a program, 3 % loss", func(s *scene) { s.loss = 0.03 }, exact},
+		{"a program, 3 % loss, jitter 20 ms", func(s *scene) { s.loss, s.spread = 0.03, 20*ms }, exact},
+		{"a program, 3 % loss, audio sent again late", func(s *scene) { s.loss, s.recovered = 0.03, 0.03 }, exact},
+		{"a browser", func(s *scene) {
+			b := chromium(0)
+			b.frozen, b.burst, b.reportAt = s.frozen, s.burst, s.reportAt
+			*s = b
+		}, limits{true95: 22 * ms, trueMax: 25 * ms}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, long := range []time.Duration{200 * ms, 400 * ms, 800 * ms, 1700 * ms, 3 * sec} {
+				for _, reportAt := range []float64{-1, 0, 0.1, 0.5, 1.1} {
+					s := network(0)
+					s.frozen, s.reportAt, s.burst = standing(long), reportAt, ms/2
+					c.edit(&s)
+					t.Run(fmt.Sprintf("%v, report at %v", long, reportAt), func(t *testing.T) {
+						c.want.check(t, play(t, 4, s))
+					})
+				}
+			}
+		})
+	}
+}
