@@ -29,6 +29,7 @@ type Conn struct {
 	outlets atomic.Pointer[outlets] // nil: nothing is forwarded
 
 	negotiating sync.Mutex   // held by Offer, Answer, Accept
+	setup       string       // who we are in DTLS (RFC 8842 §5.3): active or passive; guarded by negotiating
 	roundTrip   atomic.Int64 // nanoseconds
 	way         atomic.Pointer[way]
 	relays      atomic.Int32 // relay candidates gathered
@@ -285,7 +286,21 @@ func (c *Conn) Answer(offer message.Description) (message.Description, error) {
 	if err != nil {
 		return message.Description{}, err
 	}
+	// Pion answers as it would the first offer, which browsers refuse when the
+	// first one was ours.
+	if c.setup == "" {
+		c.setup = setupOf(out.SDP)
+	} else {
+		out.SDP = strings.ReplaceAll(out.SDP, "\na=setup:"+setupOf(out.SDP)+"\r", "\na=setup:"+c.setup+"\r")
+	}
 	return out, c.bind(d)
+}
+
+// setupOf gives the role in DTLS that an answer says.
+func setupOf(answer string) string {
+	_, after, _ := strings.Cut(answer, "\na=setup:")
+	role, _, _ := strings.Cut(after, "\n")
+	return strings.TrimSuffix(role, "\r")
 }
 
 // Accept takes the answer to our offer. The answer to an offer to restart ICE
@@ -297,6 +312,9 @@ func (c *Conn) Accept(answer message.Description) error {
 	d, err := c.set(answer, webrtc.SDPTypeAnswer)
 	if err != nil {
 		return err
+	}
+	if c.setup == "" {
+		c.setup = map[string]string{"active": "passive", "passive": "active"}[setupOf(answer.SDP)]
 	}
 	return c.bind(d)
 }

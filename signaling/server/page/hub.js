@@ -68,9 +68,15 @@ export class Hub extends EventTarget {
     super();
     this.#media = media;
     this.#relay = relay;
-    this.connection = new RTCPeerConnection(relay.configuration);
     this.#send = send;
-    const pc = this.connection;
+    this.#connect();
+    if (media.sends) this.#sendMedia();
+    this.#do(() => this.#offer());
+  }
+
+  #connect() {
+    const pc = new RTCPeerConnection(this.#relay.configuration);
+    this.connection = pc;
     this.#adopt(pc.createDataChannel(CHANNEL));
     pc.ondatachannel = ({channel}) => this.#adopt(channel);
     pc.ontrack = ({track}) => {
@@ -84,8 +90,6 @@ export class Hub extends EventTarget {
       else this.#held.push(message);
     };
     pc.onconnectionstatechange = () => this.#stateChanged();
-    if (media.sends) this.#sendMedia();
-    this.#do(() => this.#offer());
   }
 
   get open() { return this.#channels.some((c) => c.readyState === 'open'); }
@@ -132,6 +136,7 @@ export class Hub extends EventTarget {
           if (this.connection.signalingState !== 'have-local-offer') return;
           await this.connection.setRemoteDescription(m.answer);
           await this.#addEarly();
+          if (!this.#published) this.#publish(this.connection.localDescription.sdp);
           for (const message of this.#waiting?.splice(0) ?? []) this.#send(message);
           this.#waiting = null;
         });
@@ -199,7 +204,6 @@ export class Hub extends EventTarget {
     this.#described = false;
     await pc.setLocalDescription(await pc.createOffer(options));
     this.#describe({type: 'offer', offer: pc.localDescription, target: SFU});
-    if (!this.#published) this.#publish(pc.localDescription.sdp);
   }
 
   // publish names our tracks as the description does.
@@ -215,14 +219,30 @@ export class Hub extends EventTarget {
   // answer is polite: an offer of ours that crosses theirs is taken back, and made
   // again afterwards.
   async #answer(offer) {
+    const crossed = this.connection.signalingState === 'have-local-offer';
+    // Of a first offer that is taken back, Chromium keeps payload types, which the
+    // server may have given another meaning. So all is forgotten with it.
+    const anew = crossed && !this.connection.currentRemoteDescription;
+    if (anew) this.#begin();
     const pc = this.connection;
-    const crossed = pc.signalingState === 'have-local-offer';
     await pc.setRemoteDescription(offer);
     await this.#addEarly();
     await pc.setLocalDescription(await pc.createAnswer());
     this.#describe({type: 'answer', answer: pc.localDescription, target: SFU});
     this.#changed();
+    if (anew && this.#media.sends) this.#sendMedia();
     if (crossed) this.#do(() => this.#offer());
+  }
+
+  // begin takes another connection in place of one that never came about.
+  #begin() {
+    const old = this.connection;
+    old.onicecandidate = old.onconnectionstatechange = null;
+    old.close();
+    this.#channels = [];
+    this.#held = [];
+    this.#described = false;
+    this.#connect();
   }
 
   #describe(message) {

@@ -42,6 +42,8 @@ type Client struct {
 	// What follows belongs to the loop.
 	chooser forward.Chooser
 	open    map[*subscription]*peer.Outlet
+	began   time.Time // when it came
+	heard   bool      // it has offered
 	dirty   bool      // an offer is to be made
 	offered time.Time // when ours was sent that has no answer; zero: none
 }
@@ -53,7 +55,7 @@ func newClient(r *Room, id string, send func(message.Message)) *Client {
 		room: r, id: id, number: int(clients.Add(1)), send: send,
 		tasks: make(chan func(), 16), awake: make(chan struct{}, 1),
 		published: map[string]*publication{}, subscriptions: map[subject]*subscription{},
-		open: map[*subscription]*peer.Outlet{},
+		open: map[*subscription]*peer.Outlet{}, began: time.Now(),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.events = newEvents(c)
@@ -130,6 +132,11 @@ func (c *Client) loop() {
 			c.settle()
 			c.negotiate()
 		case now := <-t.C:
+			if !c.heard && now.Sub(c.began) >= firstOffer {
+				c.heard = true // it waits for ours
+				c.settle()
+				c.negotiate()
+			}
 			c.choose(now)
 			if !c.offered.IsZero() && now.Sub(c.offered) > answerTimeout {
 				c.refuse("the offer has no answer")
@@ -183,6 +190,7 @@ func (c *Client) replace() {
 }
 
 func (c *Client) offer(offer message.Description) {
+	c.heard = true
 	if conn := c.conn.Load(); conn != nil && conn.State() != peer.New && !conn.Continues(offer) {
 		c.replace() // they have begun anew
 	}
@@ -243,6 +251,9 @@ func (c *Client) settle() {
 		if err := o.Close(); err != nil {
 			c.room.unit.log.Debug("closing an outlet", "peer", c.id, "err", err)
 		}
+	}
+	if !c.heard {
+		return // an offer of ours would cross its first one
 	}
 	for s := range now {
 		codec, stream := s.publication.ready()

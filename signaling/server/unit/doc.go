@@ -8,7 +8,9 @@
 //
 // Both sides may offer. The client is polite (RFC 8829, "perfect negotiation"):
 // when offers cross, the unit ignores the client's, and the client takes its own
-// back. The unit offers when subscriptions have begun or ended; a client says
+// back. Browsers do that badly before anything is agreed (Chromium then gives one
+// payload type two meanings), so the unit makes no offer before the client's first
+// one, but to a client who makes none for firstOffer. It offers when subscriptions have begun or ended; a client says
 // which m-line carries a track by the message subscribed, which comes before the
 // offer.
 //
@@ -54,6 +56,8 @@ const (
 	// linger is for how long tracks of a client who has left are forwarded:
 	// what they sent last is on its way.
 	linger = 300 * time.Millisecond
+	// firstOffer is for how long the client's first offer is waited for.
+	firstOffer = 2 * time.Second
 	// answerTimeout is how long a client may take to answer an offer.
 	answerTimeout = 15 * time.Second
 )
