@@ -146,7 +146,7 @@ func loseSound(t *testing.T, path string) {
 		if e.Packet == nil || e.Track.Kind != media.Audio {
 			return false
 		}
-		if n++; n%7 == 0 && n < 400 {
+		if n++; n%7 == 0 && n < 200 {
 			lost++
 			return true
 		}
