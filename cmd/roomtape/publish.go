@@ -29,7 +29,8 @@ func publishCommand(std stdio) *cli.Command {
 		Name:      "publish",
 		Usage:     "show a screen, a web page, a file or a test picture in a room",
 		UsageText: "roomtape publish --source screen wss://rooms.example.org/standup",
-		Description: `Joins ROOM as one more participant, who sends and receives nothing. What is shown is encoded once,
+		ArgsUsage: "ROOM",
+		Description: `Joins ROOM as one more participant, who receives nothing. What is shown is encoded once,
 however many watch, and follows what the slowest of them can receive, down to --min-bitrate.
 
 ` + sourceHelp() + `

@@ -19,6 +19,7 @@ func reportCommand(std stdio) *cli.Command {
 		Name:      "report",
 		Usage:     "make a web page of a session: the players on one clock, with all that is known beside them",
 		UsageText: "roomtape report recordings/standup/20260102T090000Z",
+		ArgsUsage: "DIR",
 		Description: `Writes one HTML file that asks for nothing but the recordings beside it: players that follow one clock, who
 was there when, what is missing, bitrate, quality and messages along the same time axis.
 
