@@ -18,43 +18,68 @@ const (
 // sent. The next frames tell, since none can come before it was captured.
 type doubt struct {
 	set     bool
+	weighed bool // the frames have told
 	ntp     uint64
 	ticks   int64
 	arrival int64
-	claim   int64 // how much later than the least late frame
 	shift   int64 // the track's, when it came
 	n       int
+	// last is when the last frame came, and elapsed for how long they have come;
+	// a time without any counts as little.
+	last, elapsed int64
 }
 
 // doubtful tells whether a report that has been found credible places frames
-// later than they have come, and remembers it until the next frames have told.
+// later than they have come, or may do so, since only the first have, and
+// remembers it until the next frames have told.
 func (t *Track) doubtful(ntp uint64, ticks, arrival int64) bool {
-	if t.frames == 0 || t.doubt.n >= doubtFrames {
+	if t.doubt.weighed {
 		return false
 	}
-	w := &t.clock.walls[reports]
-	m, at := t.media(ticks), w.nanos(ntp)
-	claim := at - m + min(w.delay.value(at), arrival-at) - t.delay.value(m)
-	if claim <= doubtLimit {
+	d := doubt{set: true, ntp: ntp, ticks: ticks, arrival: arrival, last: arrival, shift: t.shift}
+	if t.hold.state != settling && t.ahead(&d) <= doubtLimit {
 		return false
 	}
-	t.doubt = doubt{set: true, ntp: ntp, ticks: ticks, arrival: arrival, claim: claim, shift: t.shift}
+	t.doubt = d
 	return true
+}
+
+// ahead gives how much later than the least late frame a report places frames.
+func (t *Track) ahead(d *doubt) int64 {
+	w := &t.clock.walls[reports]
+	m, at := t.media(d.ticks), w.nanos(d.ntp)
+	return at - m + min(w.delay.value(at), d.arrival-at) - t.delay.value(m)
 }
 
 // weigh holds a frame that came so late against the report in doubt.
 func (t *Track) weigh(arrival, late int64) {
 	d := &t.doubt
-	if d.shift == t.shift && late < d.claim-min(max(d.claim/8, doubtLimit), sampleNoise) {
-		*d = doubt{}
-		t.stats.Refused++
+	if t.hold.state == settling {
 		return
 	}
-	d.n++
-	if t.hold.state != running || d.shift == t.shift && (d.n < doubtFrames || arrival-d.arrival < doubtTime) {
-		return
+	if d.shift == t.shift {
+		claim := t.ahead(d)
+		if claim > doubtLimit && late < claim-min(max(claim/8, doubtLimit), sampleNoise) {
+			*d = doubt{}
+			t.stats.Refused++
+			return
+		}
+		d.n++
+		d.elapsed += min(arrival-d.last, doubtTime/doubtFrames)
+		d.last = arrival
+		if claim > doubtLimit && (d.n < doubtFrames || d.elapsed < doubtTime) {
+			return
+		}
 	}
-	d.n = max(d.n, doubtFrames)
+	if t.hold.state == running {
+		t.trust()
+	}
+}
+
+// trust takes the report in doubt.
+func (t *Track) trust() {
+	d := &t.doubt
+	d.weighed = true
 	t.sample(reports, d.ntp, d.ticks, d.arrival, t.recent.value())
 	*d = doubt{}
 }

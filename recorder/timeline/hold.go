@@ -150,6 +150,9 @@ func (t *Track) settle() {
 		t.move(d)
 	}
 	t.settleSeen()
+	if t.doubt.set && t.ahead(&t.doubt) <= doubtLimit {
+		t.trust()
+	}
 	t.release()
 }
 

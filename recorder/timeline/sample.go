@@ -25,6 +25,8 @@ const (
 	// claimTime is how much later on the wall clock a second sample must be to
 	// bear out a change: a sender that catches up makes several frames at once.
 	claimTime = second / 10
+	// insistTime is for how long a track must claim a step that others deny.
+	insistTime = second * 3 / 2
 	// slopeAfter is how many least values of arrivals tell a skew.
 	slopeAfter = 5
 	// evenLimit: only the lateness of frames that are less late is chance.
@@ -170,7 +172,7 @@ func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool 
 	case abs(change) <= l.strange():
 		return true
 	case !l.guessed && abs(change+late) <= min(abs(change)/2, sameStep):
-		return w.claim(change)
+		return w.claim(change) || t.insists(change, at)
 	case abs(change) <= sampleNoise:
 		return true
 	case late < -maxEarly || late > maxLate:
@@ -193,6 +195,19 @@ func (t *Track) believe(s source, ntp uint64, ticks, arrival, delay int64) bool 
 	}
 	t.rebase(change)
 	return true
+}
+
+// insists tells whether the track's reports go on to claim a step of the wall
+// clock at wall time at, while those of other tracks know of none. Then what was
+// believed of the track was wrong, and its line begins anew.
+func (t *Track) insists(change, at int64) bool {
+	if !t.claimed || abs(change-t.claim) > sampleNoise {
+		t.claim, t.claimAt, t.claimed = change, at, true
+		return false
+	}
+	l := &t.lines[reports]
+	l.guessed = at-t.claimAt >= insistTime
+	return l.guessed
 }
 
 // plausible tells whether frames that arrive so much later than their media

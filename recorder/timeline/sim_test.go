@@ -249,7 +249,7 @@ func (m *simulation) packets(k *simTrack, e *simEvent, sent time.Duration) bool 
 		at, again := e.arrival+m.upTo(m.spread), sent
 		for m.lose(again) {
 			again += m.trip*5/4 + m.upTo(m.trip/4)
-			at = again + m.network + m.upTo(m.spread)
+			at = m.deliver(again) + m.upTo(m.spread)
 		}
 		if again == sent {
 			first = min(first, at)

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -48,5 +49,34 @@ func TestSyncWhenTheSenderStandsStill(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSyncHoweverOftenTheSenderStandsStill is a machine that is busy all the time.
+func TestSyncHoweverOftenTheSenderStandsStill(t *testing.T) {
+	seeds := uint64(300)
+	if underRace {
+		seeds = 30
+	}
+	for seed := range seeds {
+		r := rand.New(rand.NewPCG(seed, 99))
+		upTo := func(d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
+		s := network(0.03)
+		s.seed, s.length, s.network, s.trip, s.spread = seed, 40*sec, 20*ms, 40*ms, upTo(20*ms)
+		s.burst = []time.Duration{ms / 10, ms / 2, 2 * ms}[r.IntN(3)]
+		s.reportAt = []float64{-1, -1, 0.05, 0.5, 0.8}[r.IntN(5)]
+		for at := upTo(3 * sec); at < 38*sec; {
+			long := 30*ms + upTo(300*ms)
+			if r.IntN(3) == 0 {
+				long = 200*ms + upTo(2500*ms)
+			}
+			s.frozen = append(s.frozen, span{at, at + long})
+			at += long + 20*ms + upTo(6*sec)
+		}
+		m := newSimulation(t, s)
+		m.run()
+		if f := measure(m.skew); f.trueMax > 25*ms {
+			t.Errorf("seed %d: off by %v at %v", seed, f.trueMax, f.maxAt)
+		}
 	}
 }

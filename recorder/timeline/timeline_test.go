@@ -241,6 +241,7 @@ func TestAReportBeforeTheFirstFrameIsUsed(t *testing.T) {
 	p := &player{t: t, tr: c.NewTrack(media.Audio, 48000)}
 	p.tr.Report(signaling.SenderReport{NTP: 1<<62 + 5<<32, RTP: 48000}, 5*sec)
 	p.push(48000*2, 6*sec+100*ms, false) // was captured one second after the report
+	p.pop(7 * sec)
 	p.near("the frame", p.last.Time, 6*sec)
 }
 
