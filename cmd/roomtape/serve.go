@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/roomtape/roomtape/internal/archive"
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/server"
 )
@@ -31,7 +33,8 @@ func serveCommand(std stdio) *cli.Command {
 		UsageText: "roomtape serve --listen :8765",
 		Description: `The web page is at /, the WebSocket at /ws/ROOM and at any other path a WebSocket client dials,
 health at /healthz, Prometheus at /metrics. With --turn, connections that can't be direct are relayed; /turn?user=NAME gives
-time-limited credentials, and the page asks there. Browsers give camera and microphone to pages on localhost or behind TLS only.
+time-limited credentials, and the page asks there. With --recordings, the page lists the sessions below a folder, and
+/recordings/ has a report of each, with its players. Browsers give camera and microphone to pages on localhost or behind TLS only.
 --listen with port 0 takes a free one; the addresses that are printed have the real one.
 
 ` + exitCodes(exitOK, exitInternal, exitUsage, exitForced),
@@ -41,6 +44,7 @@ time-limited credentials, and the page asks there. Browsers give camera and micr
 			&cli.StringFlag{Name: "tls-key", Usage: "`FILE` with its key, PEM"},
 			&cli.StringSliceFlag{Name: "origins", Usage: "`PATTERN` of other hosts whose pages may connect, repeatable, such as *.example.org"},
 			sfuFlag(),
+			recordingsFlag(),
 			&cli.IntFlag{Name: "max-rooms", Value: 1000, Usage: "at most `N` rooms at once"},
 			&cli.IntFlag{Name: "max-peers", Value: 100, Usage: "at most `N` peers in a room"},
 			&cli.IntFlag{Name: "max-message", Value: message.MaxSize, Usage: "at most `N` bytes in a message"},
@@ -56,6 +60,12 @@ time-limited credentials, and the page asks there. Browsers give camera and micr
 				return err
 			}
 			log := logs.logger(std.err)
+			if o.recordings, err = recordingsOf(c); err != nil {
+				return err
+			}
+			if o.recordings != nil {
+				defer o.recordings.Close()
+			}
 			if o.limits.Forward, err = sfuOf(c, log); err != nil {
 				return err
 			}
@@ -71,6 +81,8 @@ type serveOptions struct {
 	limits server.Config
 	turn   *turnOptions // nil: no TURN server
 	json   bool
+	// recordings is the folder of those that are shown; nil: none.
+	recordings *os.Root
 	// certificate is where tls has its own from.
 	certificate *certificate
 }
@@ -162,13 +174,19 @@ type roomServer struct {
 	secure bool
 	rooms  *server.Server
 	turn   *turnServer // or nil
-	http   *http.Server
-	failed chan error
+	// recordings tells that they are shown.
+	recordings bool
+	http       *http.Server
+	failed     chan error
 }
 
 // startRooms listens and serves. The caller must call stop.
 func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 	o.limits.Logger = log
+	o.limits.Recordings = o.recordings != nil
+	if o.limits.Recordings && len(o.limits.TokenSecret) == 0 {
+		log.Warn("whoever reaches this server can watch the recordings; --token-secret keeps them to those with a token", "at", archive.Prefix)
+	}
 	warnOfSecret(o.limits.TokenSecret, log)
 	if o.certificate != nil {
 		o.certificate.log = log
@@ -186,7 +204,7 @@ func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 		o.limits.Relay = relay.relay
 	}
 	r := &roomServer{
-		addr: listener.Addr(), secure: o.tls != nil, turn: relay,
+		addr: listener.Addr(), secure: o.tls != nil, turn: relay, recordings: o.limits.Recordings,
 		rooms:  server.New(o.limits),
 		failed: make(chan error, 1),
 	}
@@ -194,7 +212,7 @@ func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 		listener = tls.NewListener(listener, o.tls)
 	}
 	r.http = &http.Server{
-		Handler:           withMetrics(r.rooms, r.collectors()...),
+		Handler:           withRecordings(withMetrics(r.rooms, r.collectors()...), o.recordings, r.rooms, log),
 		ReadHeaderTimeout: 5 * time.Second, // for TLS too
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -240,17 +258,25 @@ func (r *roomServer) url(scheme string) string {
 
 // announce prints where to go, for people or as JSON.
 func (r *roomServer) announce(std stdio, asJSON bool) error {
+	recordings := ""
+	if r.recordings {
+		recordings = r.url("http") + archive.Prefix
+	}
 	if asJSON {
 		return printJSON(std.out, struct {
-			URL       string   `json:"url"`
-			WebSocket string   `json:"websocket"`
-			TURN      []string `json:"turn,omitempty"`
-		}{r.url("http") + "/", r.url("ws") + "/ws/", r.turn.addresses()})
+			URL        string   `json:"url"`
+			WebSocket  string   `json:"websocket"`
+			TURN       []string `json:"turn,omitempty"`
+			Recordings string   `json:"recordings,omitempty"`
+		}{r.url("http") + "/", r.url("ws") + "/ws/", r.turn.addresses(), recordings})
 	}
 	_, err := fmt.Fprintf(std.out, "Talk:    %[1]s/?room=%[3]s\nRecord:  roomtape record %[2]s/ws/%[3]s\n",
 		r.url("http"), r.url("ws"), exampleRoom)
 	if uris := r.turn.addresses(); err == nil && len(uris) > 0 {
 		_, err = fmt.Fprintf(std.out, "TURN:    %s\n", strings.Join(uris, " "))
+	}
+	if err == nil && recordings != "" {
+		_, err = fmt.Fprintf(std.out, "Watch:   %s\n", recordings)
 	}
 	return err
 }

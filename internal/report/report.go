@@ -294,15 +294,21 @@ func (p *Page) Write(w io.Writer, generator string) error {
 	if err != nil {
 		return fmt.Errorf("reading the page's template: %w", err)
 	}
+	p.Generated = generator
+	return t.Execute(w, map[string]any{
+		"Page": p, "Title": p.Title, "Policy": Policy("'self' file:"),
+		// Both are ours; their digests in the policy let nothing else run.
+		"Script": template.JS(script), "Style": template.CSS(style),
+	})
+}
+
+// Policy is the Content-Security-Policy that a page needs, with recordings from
+// the sources of media.
+func Policy(media string) string {
 	digest := func(s string) string {
 		sum := sha256.Sum256([]byte(s))
 		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	p.Generated = generator
-	return t.Execute(w, map[string]any{
-		"Page": p, "Title": p.Title,
-		// Both are ours; the digests below let nothing else run.
-		"Script": template.JS(script), "Style": template.CSS(style),
-		"ScriptDigest": digest(script), "StyleDigest": digest(style),
-	})
+	return "default-src 'none'; media-src " + media + "; img-src data:; style-src " + digest(style) +
+		"; script-src " + digest(script) + "; base-uri 'none'; form-action 'none'"
 }

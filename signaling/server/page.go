@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"embed"
 	"net/http"
+	"time"
 )
 
 // The page is plain HTML, CSS and ES modules: what is in the folder is what the
@@ -19,12 +21,31 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 const permissionsPolicy = "camera=(self), microphone=(self), display-capture=(self), " +
 	"clipboard-write=(self), fullscreen=(self), geolocation=(), payment=(), usb=()"
 
-// newPage serves page/index.html at / and the folder below /page/.
-func newPage() http.Handler {
+// pageOf gives the page, which says in its body whether there are recordings to
+// be listed, and whether that takes a token.
+func pageOf(cfg Config) []byte {
+	b, err := pageFiles.ReadFile("page/room.html")
+	if err != nil {
+		panic(err) // it is in the program
+	}
+	if !cfg.Recordings {
+		return b
+	}
+	who := "all"
+	if len(cfg.TokenSecret) > 0 {
+		who = "token"
+	}
+	return bytes.Replace(b, []byte("<body "), []byte(`<body data-recordings="`+who+`" `), 1)
+}
+
+// newPage serves page/room.html at / and the folder below /page/.
+func newPage(cfg Config) http.Handler {
 	mux := http.NewServeMux()
+	door := pageOf(cfg)
 	mux.Handle("GET /page/{file}", http.FileServerFS(pageFiles))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, pageFiles, "page/room.html")
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(door))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -85,6 +85,9 @@ type Config struct {
 	// that their token has left; 0 is no limit. Nil: there are none, and /turn is empty (204).
 	// It may be called by several goroutines at once.
 	Relay func(name string, most time.Duration) Relay
+	// Recordings has the page list what /recordings/sessions.json gives: see
+	// [Server.Authorize], by which those who answer there know who may ask.
+	Recordings bool
 	// Logger is told who joins, who leaves and what is refused. Default: none.
 	Logger *slog.Logger
 }
@@ -152,7 +155,7 @@ func New(cfg Config) *Server {
 	}
 	return &Server{
 		cfg:     cfg.withDefaults(),
-		page:    newPage(),
+		page:    newPage(cfg),
 		sockets: make(map[*socket]struct{}),
 		rooms:   make(map[string]*room),
 	}

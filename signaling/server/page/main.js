@@ -3,6 +3,7 @@
 
 import {Chat} from './chat.js';
 import {LocalMedia, why} from './media.js';
+import {listRecordings} from './recordings.js';
 import {Relay} from './relay.js';
 import {Room} from './room.js';
 import {Tiles} from './tiles.js';
@@ -93,6 +94,7 @@ function outside(problem = '') {
   $('join-button').disabled = false;
   $('join-button').textContent = 'Join the room';
   $('door-error').textContent = problem;
+  listRecordings(token);
 }
 
 function inside() {
@@ -404,5 +406,6 @@ expose({
   room: () => room, media: () => media,
   recorders: () => [...recorders], states: () => Object.fromEntries(states),
 });
+listRecordings(token);
 if (query.get('join') === '1') $('join-form').requestSubmit();
 else $(query.get('room') ? 'your-name' : 'room-name').focus();
