@@ -38,6 +38,9 @@ type estimator struct {
 	extID    uint8
 	sequence uint16
 	sent     map[uint32]interceptor.RTPWriter
+	// attributes go with each packet, since the estimator makes a map of its own
+	// otherwise. Its pacer's lock guards them.
+	attributes interceptor.Attributes
 
 	limit  int // bit/s
 	heard  bool
@@ -59,7 +62,10 @@ func newEstimator(maxBitrate int) (*estimator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("peer: making a bandwidth estimator: %w", err)
 	}
-	return &estimator{max: maxBitrate, bwe: bwe, limit: maxBitrate, sent: map[uint32]interceptor.RTPWriter{}}, nil
+	return &estimator{
+		max: maxBitrate, bwe: bwe, limit: maxBitrate,
+		sent: map[uint32]interceptor.RTPWriter{}, attributes: interceptor.Attributes{},
+	}, nil
 }
 
 // add makes the estimator the way by which packets of this source are sent. id is
@@ -106,7 +112,7 @@ func (e *estimator) write(h *rtp.Header, payload []byte) error {
 			return err
 		}
 	}
-	_, err := w.Write(h, payload, nil)
+	_, err := w.Write(h, payload, e.attributes)
 	return err
 }
 

@@ -66,7 +66,11 @@ func NewFactory(cfg Config) (*Factory, error) {
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if cfg.Net == nil {
-		f.sockets = newSockets(cfg.Loopback, loggers{to: log}.NewLogger("ice"))
+		every := readEvery
+		if cfg.Prompt {
+			every = promptEvery
+		}
+		f.sockets = newSockets(cfg.Loopback, every, loggers{to: log}.NewLogger("ice"))
 	}
 	f.known = f.addresses()
 	go f.report()

@@ -16,6 +16,7 @@ import (
 type flow struct {
 	// 0 is nothing negotiated yet, or no such source or extension.
 	ssrc, rtx            uint32
+	clockRate            uint32
 	payloadType, rtxType uint8
 	captureID, dependID  uint8
 
@@ -41,7 +42,7 @@ func (f *flow) bind(c webrtc.TrackLocalContext, codec media.Codec, estimate *est
 			f.dependID = uint8(e.ID)
 		}
 	}
-	f.ssrc, f.payloadType = uint32(c.SSRC()), uint8(params.PayloadType)
+	f.ssrc, f.payloadType, f.clockRate = uint32(c.SSRC()), uint8(params.PayloadType), params.ClockRate
 	estimate.add(f.ssrc, twcc, c.WriteStream())
 	if rtx := uint32(c.SSRCRetransmission()); rtx != 0 && rtxType != 0 {
 		f.rtx, f.rtxType = rtx, rtxType
@@ -53,20 +54,25 @@ func (f *flow) bind(c webrtc.TrackLocalContext, codec media.Codec, estimate *est
 // packet counts and keeps a packet that is about to be sent, and gives its header.
 // The payload is kept.
 func (f *flow) packet(sequence uint16, timestamp uint32, marker bool, payload []byte) rtp.Header {
-	h := rtp.Header{
-		Version: 2, PayloadType: f.payloadType, SequenceNumber: sequence,
-		Timestamp: timestamp, SSRC: f.ssrc, Marker: marker,
-	}
+	p := sent{payload: payload, timestamp: timestamp, sequence: sequence, payloadType: f.payloadType, marker: marker}
 	f.packets++
 	f.octets += uint32(len(payload))
-	f.history.put(h, payload)
-	return h
+	f.history.put(p, f.clockRate)
+	return f.header(&p)
+}
+
+// header gives that of a packet as it was sent first, without extensions.
+func (f *flow) header(p *sent) rtp.Header {
+	return rtp.Header{
+		Version: 2, PayloadType: p.payloadType, SequenceNumber: p.sequence,
+		Timestamp: p.timestamp, SSRC: f.ssrc, Marker: p.marker,
+	}
 }
 
 // repeat gives a packet of the history as it is sent again: as RFC 4588 §4 has it
 // when that was negotiated, else as it was, without header extensions.
 func (f *flow) repeat(p *sent) (rtp.Header, []byte) {
-	h, payload := p.header, p.payload
+	h, payload := f.header(p), p.payload
 	if f.rtx != 0 {
 		payload = append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(p.payload)), h.SequenceNumber), p.payload...)
 		h.SSRC, h.PayloadType, h.SequenceNumber = f.rtx, f.rtxType, f.rtxSequence

@@ -1,20 +1,25 @@
 package peer
 
-import (
-	"time"
+import "time"
 
-	"github.com/pion/rtp"
+const (
+	// historySize is how many packets of a track are kept at most to be sent
+	// again: two seconds of 9 Mbit/s.
+	historySize = 2048
+	// historyLeast is how many are kept at least, and historyFor, in seconds of
+	// the track's own time, for how long they are if historySize allows it.
+	historyLeast = 64
+	historyFor   = 4
 )
-
-// historySize is how many packets of a track are kept to be sent again: two
-// seconds of 9 Mbit/s.
-const historySize = 2048
 
 // sent is a packet that was sent. Its payload is shared.
 type sent struct {
-	header  rtp.Header
-	payload []byte
-	at      time.Time // when it was sent again last
+	payload     []byte
+	at          time.Time // when it was sent again last
+	timestamp   uint32
+	sequence    uint16
+	payloadType uint8
+	marker      bool
 }
 
 // retransmission is a packet that is to be sent again.
@@ -23,16 +28,34 @@ type retransmission struct {
 	packet sent
 }
 
-// history is the latest packets of a track.
+// history is the latest packets of a track, in a ring that grows as long as what
+// it would forget is younger than historyFor.
 type history struct {
-	ring []sent
+	ring []sent // its length is a power of two
 }
 
-func (h *history) put(header rtp.Header, payload []byte) {
+// put keeps a packet. rate is the clock rate of its timestamp.
+func (h *history) put(p sent, rate uint32) {
 	if h.ring == nil {
-		h.ring = make([]sent, historySize)
+		h.ring = make([]sent, historyLeast)
 	}
-	h.ring[header.SequenceNumber%historySize] = sent{header: header, payload: payload}
+	at := &h.ring[int(p.sequence)%len(h.ring)]
+	if at.payload != nil && at.sequence != p.sequence && len(h.ring) < historySize &&
+		int32(p.timestamp-at.timestamp) < int32(historyFor*rate) {
+		h.grow()
+		at = &h.ring[int(p.sequence)%len(h.ring)]
+	}
+	*at = p
+}
+
+func (h *history) grow() {
+	ring := make([]sent, 2*len(h.ring))
+	for _, p := range h.ring {
+		if p.payload != nil {
+			ring[int(p.sequence)%len(ring)] = p
+		}
+	}
+	h.ring = ring
 }
 
 // take gives a packet that is asked for, unless it is not there any more or was
@@ -41,8 +64,8 @@ func (h *history) take(number uint16, now time.Time, roundTrip time.Duration) *s
 	if h.ring == nil {
 		return nil
 	}
-	p := &h.ring[number%historySize]
-	if p.payload == nil || p.header.SequenceNumber != number || now.Sub(p.at) < roundTrip {
+	p := &h.ring[int(number)%len(h.ring)]
+	if p.payload == nil || p.sequence != number || now.Sub(p.at) < roundTrip {
 		return nil
 	}
 	p.at = now

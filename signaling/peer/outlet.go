@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/roomtape/roomtape/media"
@@ -58,6 +59,14 @@ type Outlet struct {
 	mu sync.Mutex
 	flow
 }
+
+// wire is a header on its way, with room for the extensions that we send.
+type wire struct {
+	header     rtp.Header
+	extensions [3]rtp.Extension
+}
+
+var headers = sync.Pool{New: func() any { return new(wire) }}
 
 // outlets are those of one connection.
 type outlets struct {
@@ -226,7 +235,11 @@ func (o *Outlet) Send(p OutletPacket) {
 		o.mu.Unlock()
 		return
 	}
-	h := o.packet(p.Sequence, p.Timestamp, p.Marker, p.Payload)
+	w := headers.Get().(*wire)
+	defer headers.Put(w)
+	h := &w.header
+	*h = o.packet(p.Sequence, p.Timestamp, p.Marker, p.Payload)
+	h.Extensions = w.extensions[:0]
 	capture, depend := o.captureID, o.dependID
 	o.mu.Unlock()
 	if capture != 0 && len(p.Capture) > 0 {
@@ -235,7 +248,7 @@ func (o *Outlet) Send(p OutletPacket) {
 	if depend != 0 && len(p.Dependency) > 0 {
 		_ = h.SetExtension(depend, p.Dependency)
 	}
-	_ = o.conn.outlets.Load().estimate.write(&h, p.Payload) // a connection that is down tells so elsewhere
+	_ = o.conn.outlets.Load().estimate.write(h, p.Payload) // a connection that is down tells so elsewhere
 }
 
 // Report tells the peer what the sender says of its clocks (RFC 3550 §6.4.1):
@@ -314,14 +327,17 @@ func (out *outlets) reported(reports []rtcp.ReceptionReport, now time.Time) {
 
 // nacked sends again what is asked for, as far as it is kept.
 func (o *Outlet) nacked(p *rtcp.TransportLayerNack, now time.Time, roundTrip time.Duration, estimate *estimator) {
-	var again []sent
+	type packet struct {
+		header  rtp.Header
+		payload []byte
+	}
+	var again []packet
 	o.mu.Lock()
 	for _, pair := range p.Nacks {
 		for _, number := range pair.PacketList() {
 			if s := o.history.take(number, now, roundTrip); s != nil && len(again) < maxNackPairs {
-				var r sent
-				r.header, r.payload = o.repeat(s)
-				again = append(again, r)
+				h, payload := o.repeat(s)
+				again = append(again, packet{h, payload})
 			}
 		}
 	}

@@ -148,6 +148,9 @@ type Config struct {
 	// m-lines are offered to receive on, since tracks come with offers of the
 	// server's, and each codec has one format only.
 	Forwarding bool
+	// Prompt reads sockets more often than recording needs, at some more CPU, for
+	// who passes on what comes.
+	Prompt bool
 	// ICEServers are the STUN and TURN servers to use; none by default.
 	ICEServers []ICEServer
 	// RelayOnly uses candidates from TURN servers and no others.

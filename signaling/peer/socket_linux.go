@@ -38,6 +38,7 @@ const (
 type batchConn struct {
 	fd    int
 	local *net.UDPAddr
+	every time.Duration // for how long packets may gather
 	times *arrivals
 
 	mu     sync.RWMutex // held for reading by whoever uses fd
@@ -67,9 +68,9 @@ type control struct {
 	_   [32]byte
 }
 
-// listen opens a socket that is read in batches. The times at which the kernel
-// got RTP packets are put into times.
-func listen(addr netip.AddrPort, times *arrivals) (net.PacketConn, error) {
+// listen opens a socket that is read in batches, of which one begins so long after
+// the other. The times at which the kernel got RTP packets are put into times.
+func listen(addr netip.AddrPort, every time.Duration, times *arrivals) (net.PacketConn, error) {
 	family := unix.AF_INET
 	if addr.Addr().Is6() {
 		family = unix.AF_INET6
@@ -78,7 +79,7 @@ func listen(addr netip.AddrPort, times *arrivals) (net.PacketConn, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	b := &batchConn{fd: fd, times: times, buffers: make([]byte, batchSize*datagramSize)}
+	b := &batchConn{fd: fd, every: every, times: times, buffers: make([]byte, batchSize*datagramSize)}
 	if err := b.setUp(addr); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
@@ -151,7 +152,7 @@ func (b *batchConn) fill() error {
 		return net.ErrClosed
 	}
 	if b.sleepy {
-		time.Sleep(readEvery - time.Since(b.readAt))
+		time.Sleep(b.every - time.Since(b.readAt))
 	} else {
 		fds := [1]unix.PollFd{{Fd: int32(b.fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds[:], int(idleWait.Milliseconds()))
@@ -219,11 +220,32 @@ func (b *batchConn) WriteToAddrPort(p []byte, addr netip.AddrPort) (int, error) 
 	if addr.Addr().Unmap().Is4() != (b.local.IP.To4() != nil) {
 		return 0, fmt.Errorf("peer: %v can't be reached from %v", addr, b.local)
 	}
-	err := unix.Sendto(b.fd, p, unix.MSG_DONTWAIT, sockaddr(addr))
-	if err != nil && err != unix.EAGAIN {
-		return 0, os.NewSyscallError("sendto", err)
+	if len(p) == 0 {
+		return 0, nil
+	}
+	name, size := rawSockaddr(addr)
+	// It does not block, so the scheduler need not know of it.
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(b.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)),
+		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&name)), uintptr(size))
+	if errno != 0 && errno != unix.EAGAIN {
+		return 0, os.NewSyscallError("sendto", errno)
 	}
 	return len(p), nil
+}
+
+// rawSockaddr gives an address as the kernel has it, which is as long as size says.
+func rawSockaddr(a netip.AddrPort) (name unix.RawSockaddrInet6, size int) {
+	ip := a.Addr().Unmap()
+	if ip.Is4() {
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&name))
+		v4.Family, v4.Addr = unix.AF_INET, ip.As4()
+		size = unix.SizeofSockaddrInet4
+	} else {
+		name.Family, name.Addr = unix.AF_INET6, ip.As16()
+		size = unix.SizeofSockaddrInet6
+	}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&name.Port))[:], a.Port())
+	return name, size
 }
 
 // ReadFrom implements net.PacketConn.

@@ -17,8 +17,12 @@ const receiveBuffer = 4 << 20
 
 // readEvery is how long packets are let gather in a socket, once they come
 // often. Each of them crosses four goroutines, so waking those for three
-// packets at a time saves more than anything else.
-const readEvery = 20 * time.Millisecond
+// packets at a time saves more than anything else. Config.Prompt waits for
+// promptEvery: who forwards makes people wait.
+const (
+	readEvery   = 20 * time.Millisecond
+	promptEvery = 4 * time.Millisecond
+)
 
 // sockets is an ice.UDPMux with one socket for each local address, shared by
 // all connections. A socket per address rather than one for all: a wildcard
@@ -27,6 +31,7 @@ const readEvery = 20 * time.Millisecond
 // connection (or ICE restart) gathers its candidates.
 type sockets struct {
 	loopback bool
+	every    time.Duration // readEvery or promptEvery
 	times    arrivals
 	log      logging.LeveledLogger
 
@@ -35,8 +40,8 @@ type sockets struct {
 	closed bool
 }
 
-func newSockets(loopback bool, log logging.LeveledLogger) *sockets {
-	return &sockets{loopback: loopback, log: log, muxes: map[netip.Addr]*ice.UDPMuxDefault{}}
+func newSockets(loopback bool, every time.Duration, log logging.LeveledLogger) *sockets {
+	return &sockets{loopback: loopback, every: every, log: log, muxes: map[netip.Addr]*ice.UDPMuxDefault{}}
 }
 
 // GetListenAddresses implements ice.UDPMux.
@@ -68,7 +73,7 @@ func (s *sockets) open(a netip.Addr) (*ice.UDPMuxDefault, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	conn, err := listen(netip.AddrPortFrom(a, 0), &s.times)
+	conn, err := listen(netip.AddrPortFrom(a, 0), s.every, &s.times)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %v: %w", a, err)
 	}

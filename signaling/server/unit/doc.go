@@ -37,6 +37,9 @@ const (
 	// maxEvents is how many events of a client wait to be forwarded; then
 	// packets are dropped.
 	maxEvents = 4096
+	// tooLate is how old a packet is that is not forwarded any more: whoever can't
+	// keep up must catch up.
+	tooLate = 2 * time.Second
 	// maxRelayed is the largest message that is relayed, in bytes.
 	maxRelayed = 64 << 10
 	// deliverFor is how long a message waits for a client who has much to read,

@@ -2,6 +2,7 @@ package unit
 
 import (
 	"sync"
+	"time"
 
 	"github.com/roomtape/roomtape/signaling"
 )
@@ -103,7 +104,7 @@ func (e *events) handle(ev signaling.Event) {
 			p.finish(ev.Track)
 		}
 	case signaling.PacketArrived:
-		if p := e.of(ev.Track); p != nil {
+		if p := e.of(ev.Track); p != nil && time.Since(ev.Time) < tooLate {
 			for _, c := range p.forward(ev.Track, ev.Packet) {
 				c.wake()
 			}

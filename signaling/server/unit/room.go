@@ -32,7 +32,7 @@ func New(log *slog.Logger) (*Unit, error) {
 	}
 	factory, err := peer.NewFactory(peer.Config{
 		Codecs:     []media.Codec{media.VP8, media.VP9, media.H264, media.AV1, media.Opus},
-		Forwarding: true, Loopback: true, Logger: log,
+		Forwarding: true, Prompt: true, Loopback: true, Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing to forward: %w", err)
