@@ -79,5 +79,5 @@ func TestForwardedPageReachesTheTop(t *testing.T) {
 	bob := h.open("r", "bob", "none")
 	bob.Eval(inLines, nil)
 	bob.Wait(`roomtape.peers.some((p) => p.id === 'alice' && p.tracks.length === 2)`)
-	bob.Wait(`(await inbound('alice', 'video')).frameWidth >= 320`) // a busy machine's Chromium makes no more
+	bob.Wait(`(await inbound('alice', 'video')).frameWidth >= 640`)
 }

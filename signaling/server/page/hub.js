@@ -7,18 +7,28 @@ export const SFU = 'sfu';
 
 // What is sent of the camera: up to three encodings (RFC 8853), of which the server
 // gives each receiver one.
-const ENCODINGS = [
-  {rid: 'l', scaleResolutionDownBy: 4, maxBitrate: 150_000},
-  {rid: 'm', scaleResolutionDownBy: 2, maxBitrate: 500_000},
-  {rid: 'h', maxBitrate: 2_000_000},
-];
+const RIDS = ['l', 'm', 'h'];
 
-// encodings are as many as Chromium makes of a picture of this size: of more it
-// would leave out the largest.
-function encodings(track) {
-  const {width = 1280, height = 720} = track?.getSettings() ?? {};
-  if (width * height >= 960 * 540) return ENCODINGS;
-  return width * height >= 480 * 270 ? ENCODINGS.slice(1) : ENCODINGS.slice(2);
+// What an encoding of the whole picture may take, of its half, and of its quarter.
+const BITRATES = [2_000_000, 500_000, 150_000];
+
+// How often the size of the picture is looked at, in ms.
+const FIT_EVERY = 500;
+
+// count is how many encodings Chromium makes of a picture of this size: the first
+// ones, whatever their sizes are.
+function count(track) {
+  const {width, height} = track?.getSettings() ?? {};
+  if (!width || !height || width * height >= 960 * 540) return 3; // a canvas has no size before its first picture
+  return width * height >= 480 * 270 ? 2 : 1;
+}
+
+// encodings makes the last of the first n encodings the whole picture.
+function encodings(list, n) {
+  return list.map((encoding, i) => {
+    const halved = Math.max(n - 1 - i, 0);
+    return {...encoding, active: i < n, scaleResolutionDownBy: 2 ** halved, maxBitrate: BITRATES[halved]};
+  });
 }
 
 // Guest is somebody else in the room.
@@ -62,6 +72,8 @@ export class Hub extends EventTarget {
   #restart = 0;
   #closed = false;
   #published = false;
+  #encodings = 3; // that are sent
+  #fitting = 0;
   #waiting = []; // subscriptions, until our first offer is answered: so that none of theirs crosses it
 
   constructor(media, relay, send) {
@@ -72,6 +84,7 @@ export class Hub extends EventTarget {
     this.#connect();
     if (media.sends) this.#sendMedia();
     this.#do(() => this.#offer());
+    this.#fitting = setInterval(() => this.#do(() => this.#fit()), FIT_EVERY);
   }
 
   #connect() {
@@ -157,7 +170,19 @@ export class Hub extends EventTarget {
         const track = this.#media.sends ? this.#media[kind] : null;
         if (sender.track !== track) await sender.replaceTrack(track);
       }
+      await this.#fit();
     });
+  }
+
+  // fit has as many encodings sent as the picture is large enough for.
+  async #fit() {
+    const {video} = this.#senders;
+    const n = count(video?.track);
+    if (!video?.track || n === this.#encodings) return;
+    const parameters = video.getParameters();
+    parameters.encodings = encodings(parameters.encodings, n);
+    await video.setParameters(parameters);
+    this.#encodings = n;
   }
 
   // say sends a JSON message to everybody, or to one.
@@ -170,6 +195,7 @@ export class Hub extends EventTarget {
   close() {
     this.#closed = true;
     clearTimeout(this.#restart);
+    clearInterval(this.#fitting);
     this.connection.close();
   }
 
@@ -186,11 +212,12 @@ export class Hub extends EventTarget {
   }
 
   #sendMedia() {
+    this.#encodings = count(this.#media.video);
     for (const kind of ['audio', 'video']) {
       const transceiver = this.connection.addTransceiver(this.#media[kind] ?? kind, {
         direction: 'sendonly',
         streams: [this.#media.stream],
-        ...(kind === 'video' ? {sendEncodings: encodings(this.#media.video)} : {}),
+        ...(kind === 'video' ? {sendEncodings: encodings(RIDS.map((rid) => ({rid})), this.#encodings)} : {}),
       });
       withCaptureTime(transceiver);
       this.#senders[kind] = transceiver.sender;
