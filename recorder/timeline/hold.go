@@ -56,6 +56,7 @@ type hold struct {
 	least int64 // how late the least late frame was
 	most  int64 // how late the latest frame was
 	n     int
+	seen  int // packets that were seen and are as late, though their frames wait
 	// guess: all frames held were recovered, and late by no more than that.
 	guess bool
 }
@@ -109,6 +110,9 @@ func (t *Track) decide(step, late int64, sure, recovered bool) {
 		t.remains = remains{}
 		t.hold.begin(doubting, at, late, t.clock.maxHold, t.clock.now)
 		t.hold.n, t.hold.guess = 1, recovered
+		if !recovered {
+			t.hold.seen = 1
+		}
 	case settling, anchoring:
 		if !recovered {
 			t.hold.least, t.hold.most = min(t.hold.least, late), max(t.hold.most, late)
@@ -179,8 +183,10 @@ func (t *Track) timeout() {
 	case settling, anchoring:
 		t.settle()
 	case doubting:
-		onTime, alsoLate := t.others(h.since)
-		enough := h.first > longPause || !h.guess && (h.n > 1 || onTime)
+		_, alsoLate := t.others(h.since)
+		// The last packets before a pause may come after it, since they were
+		// asked for, and nothing after them.
+		enough := h.first > longPause || !h.guess && max(h.n, h.seen) >= decideAfter
 		if enough && t.last.media >= t.seenOnTime && !alsoLate && h.stayed(t.last.arrival-h.since) {
 			t.pause()
 		} else {

@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/recorder/depacket"
 )
 
 // standing gives some times that long, one of them before the first report.
@@ -78,5 +81,29 @@ func TestSyncHoweverOftenTheSenderStandsStill(t *testing.T) {
 		if f := measure(m.skew); f.trueMax > 25*ms {
 			t.Errorf("seed %d: off by %v at %v", seed, f.trueMax, f.maxAt)
 		}
+	}
+}
+
+// TestLastSoundsBeforeSilenceStayInTheirPlace: the last packets before a pause
+// may be lost, and come when they are asked for, with nothing after them. That is
+// not the end of the pause.
+func TestLastSoundsBeforeSilenceStayInTheirPlace(t *testing.T) {
+	for n := 1; n <= 3; n++ {
+		c := New(Config{})
+		p := &player{t: t, tr: c.NewTrack(media.Audio, 48000)}
+		v := c.NewTrack(media.Video, 90000)
+		ts, at := p.speak(100, 5000, sec)
+		for end := at + 2*sec; at < end; at += 40 * ms {
+			v.Push(depacket.Frame{Timestamp: uint32(at/ms) * 90}, at)
+			popAll(v, at)
+		}
+		at -= 1640 * ms // 360 ms after the last sound
+		for range n {
+			p.tr.Seen(ts, at)
+			p.push(ts, at, false)
+			ts += 960
+		}
+		p.pop(at + 3*sec)
+		p.near("the last sound", p.last.Time, 3*sec+time.Duration(n-1)*20*ms)
 	}
 }

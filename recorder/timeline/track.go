@@ -246,6 +246,8 @@ func (t *Track) Seen(timestamp uint32, arrival time.Duration) {
 		at := clampTime(arrival)
 		if m := t.media(t.extend(timestamp, at)); at-m-t.delay.value(m) < t.hold.first/2 {
 			t.seenOnTime = max(t.seenOnTime, m)
+		} else if m > t.last.media {
+			t.hold.seen++
 		}
 		return
 	}
