@@ -35,7 +35,7 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	c.update(someStatus())
 	for name, list := range map[string]prometheus.Collector{
 		"record": c, "publish": newPublishCollector(somePublication(t), quietLog()),
-		"serve": serverCollector{server.New(server.Config{})},
+		"serve": serverCollector{server.New(server.Config{})}, "serve --sfu": newForwardCollector(someForwarding, quietLog()),
 	} {
 		problems, err := testutil.CollectAndLint(list)
 		if err != nil {

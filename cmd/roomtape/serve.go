@@ -18,6 +18,7 @@ import (
 	"github.com/roomtape/roomtape/internal/archive"
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/server"
+	"github.com/roomtape/roomtape/signaling/server/unit"
 )
 
 // stopGrace is how long serve waits for sockets to close before it cuts them.
@@ -174,6 +175,9 @@ type roomServer struct {
 	secure bool
 	rooms  *server.Server
 	turn   *turnServer // or nil
+	// forward is nil where rooms are meshes.
+	forward *unit.Unit
+	log     *slog.Logger
 	// recordings tells that they are shown.
 	recordings bool
 	http       *http.Server
@@ -205,6 +209,7 @@ func startRooms(o serveOptions, log *slog.Logger) (*roomServer, error) {
 	}
 	r := &roomServer{
 		addr: listener.Addr(), secure: o.tls != nil, turn: relay, recordings: o.limits.Recordings,
+		forward: o.limits.Forward, log: log,
 		rooms:  server.New(o.limits),
 		failed: make(chan error, 1),
 	}
@@ -226,6 +231,9 @@ func (r *roomServer) collectors() []prometheus.Collector {
 	list := []prometheus.Collector{serverCollector{r.rooms}}
 	if r.turn != nil {
 		list = append(list, r.turn)
+	}
+	if r.forward != nil {
+		list = append(list, newForwardCollector(r.forward.Stats, r.log))
 	}
 	return list
 }

@@ -338,14 +338,14 @@ func (s *feed) nextAgain() *retransmission {
 	return &r
 }
 
-// heard takes the RTCP that concerns one of our sources.
-func (s *feed) heard(b []byte, now time.Time) {
+// heard takes the RTCP that concerns one of our sources, ssrc.
+func (s *feed) heard(b []byte, ssrc uint32, now time.Time) {
 	packets, err := rtcp.Unmarshal(b)
 	if err != nil {
 		return // a stranger's
 	}
 	for _, p := range packets {
-		if s.estimate.feedback(p, now) {
+		if !first(p, ssrc) || s.estimate.feedback(p, now) {
 			continue
 		}
 		switch p := p.(type) {

@@ -58,6 +58,36 @@ type Outlet struct {
 
 	mu sync.Mutex
 	flow
+	stats OutletStats
+}
+
+// OutletStats is what was sent by an Outlet, and what the peer says of it.
+type OutletStats struct {
+	// Packets and Bytes, of payload, were sent for the first time;
+	// Retransmitted packets again.
+	Packets, Bytes, Retransmitted uint64
+	// Nacks are the messages by which the peer asked for packets again, and
+	// Keyframes those by which it asked for a keyframe.
+	Nacks, Keyframes uint64
+	// Loss is the share of packets, from 0 to 1, that its latest report says were
+	// lost before anything was sent again.
+	Loss float64
+}
+
+// Add sums up what can be: all but Loss.
+func (s *OutletStats) Add(o OutletStats) {
+	s.Packets += o.Packets
+	s.Bytes += o.Bytes
+	s.Retransmitted += o.Retransmitted
+	s.Nacks += o.Nacks
+	s.Keyframes += o.Keyframes
+}
+
+// Stats tells what was sent so far, also of an outlet that is closed.
+func (o *Outlet) Stats() OutletStats {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.stats
 }
 
 // wire is a header on its way, with room for the extensions that we send.
@@ -241,6 +271,8 @@ func (o *Outlet) Send(p OutletPacket) {
 	*h = o.packet(p.Sequence, p.Timestamp, p.Marker, p.Payload)
 	h.Extensions = w.extensions[:0]
 	capture, depend := o.captureID, o.dependID
+	o.stats.Packets++
+	o.stats.Bytes += uint64(len(p.Payload))
 	o.mu.Unlock()
 	if capture != 0 && len(p.Capture) > 0 {
 		_ = h.SetExtension(capture, p.Capture) // what does not fit is left out
@@ -262,14 +294,21 @@ func (o *Outlet) Report(ntp uint64, timestamp uint32) {
 	}
 }
 
-// heard takes the RTCP that concerns one of the outlets.
-func (out *outlets) heard(b []byte, now time.Time, roundTrip time.Duration) {
+// first tells whether a source is the first that a packet is about. SRTP gives a
+// packet once for each of them, and what it says must not count so often.
+func first(p rtcp.Packet, ssrc uint32) bool {
+	about := p.DestinationSSRC()
+	return len(about) == 0 || about[0] == ssrc
+}
+
+// heard takes the RTCP that concerns one of the outlets, by its source.
+func (out *outlets) heard(b []byte, ssrc uint32, now time.Time, roundTrip time.Duration) {
 	packets, err := rtcp.Unmarshal(b)
 	if err != nil {
 		return // a stranger's
 	}
 	for _, p := range packets {
-		if out.estimate.feedback(p, now) {
+		if !first(p, ssrc) || out.estimate.feedback(p, now) {
 			continue
 		}
 		switch p := p.(type) {
@@ -306,7 +345,14 @@ func (out *outlets) find(ssrc uint32) *Outlet {
 }
 
 func (out *outlets) keyframe(ssrc uint32) {
-	if o := out.find(ssrc); o != nil && o.cfg.OnKeyframe != nil {
+	o := out.find(ssrc)
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	o.stats.Keyframes++
+	o.mu.Unlock()
+	if o.cfg.OnKeyframe != nil {
 		o.cfg.OnKeyframe()
 	}
 }
@@ -316,8 +362,16 @@ func (out *outlets) keyframe(ssrc uint32) {
 func (out *outlets) reported(reports []rtcp.ReceptionReport, now time.Time) {
 	most := -1.0
 	for _, r := range reports {
-		if o := out.find(r.SSRC); o != nil && o.cfg.Codec.Kind() == media.Video {
-			most = max(most, float64(r.FractionLost)/256)
+		o := out.find(r.SSRC)
+		if o == nil {
+			continue
+		}
+		loss := float64(r.FractionLost) / 256
+		o.mu.Lock()
+		o.stats.Loss = loss
+		o.mu.Unlock()
+		if o.cfg.Codec.Kind() == media.Video {
+			most = max(most, loss)
 		}
 	}
 	if most >= 0 {
@@ -333,6 +387,7 @@ func (o *Outlet) nacked(p *rtcp.TransportLayerNack, now time.Time, roundTrip tim
 	}
 	var again []packet
 	o.mu.Lock()
+	o.stats.Nacks++
 	for _, pair := range p.Nacks {
 		for _, number := range pair.PacketList() {
 			if s := o.history.take(number, now, roundTrip); s != nil && len(again) < maxNackPairs {
@@ -341,6 +396,7 @@ func (o *Outlet) nacked(p *rtcp.TransportLayerNack, now time.Time, roundTrip tim
 			}
 		}
 	}
+	o.stats.Retransmitted += uint64(len(again))
 	o.mu.Unlock()
 	for i := range again {
 		_ = estimate.write(&again[i].header, again[i].payload)

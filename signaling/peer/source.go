@@ -160,10 +160,10 @@ func (w rtcpSink) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	if out := w.c.outlets.Load(); out != nil {
-		out.heard(b, time.Now(), time.Duration(w.c.roundTrip.Load()))
+		out.heard(b, w.ssrc, time.Now(), time.Duration(w.c.roundTrip.Load()))
 	}
 	if w.c.feed != nil {
-		w.c.feed.heard(b, time.Now())
+		w.c.feed.heard(b, w.ssrc, time.Now())
 	}
 	// An older one of the same source must not be taken for this one.
 	now := w.c.factory.arrival(controlKey(w.ssrc), 2*readEvery)

@@ -279,6 +279,7 @@ type venue struct {
 	url     string
 	room    string // "": the usual one
 	rooms   *server.Server
+	unit    *unit.Unit
 	server  *httptest.Server
 	clients map[string]*client
 	gone    []*client // whose place others have taken
@@ -290,7 +291,7 @@ func newVenue(t *testing.T) *venue {
 		t.Fatal(err)
 	}
 	s := server.New(server.Config{Forward: u, AddressJoins: -1, AddressMessages: -1})
-	v := &venue{t: t, rooms: s, server: httptest.NewServer(s), clients: map[string]*client{}}
+	v := &venue{t: t, rooms: s, unit: u, server: httptest.NewServer(s), clients: map[string]*client{}}
 	v.url = "ws" + strings.TrimPrefix(v.server.URL, "http") + "/ws/room"
 	return v
 }

@@ -71,6 +71,9 @@ func (c *Client) stop() {
 	if conn := c.conn.Load(); conn != nil {
 		_ = conn.Close() // its errors change nothing
 	}
+	for s := range c.open {
+		c.room.unit.ledger.end(s)
+	}
 	c.events.clear()
 }
 
@@ -176,6 +179,9 @@ func (c *Client) connect() *peer.Conn {
 // replace gives the connection up. What was subscribed to comes by the next one.
 func (c *Client) replace() {
 	conn := c.conn.Swap(nil)
+	for s := range c.open {
+		c.room.unit.ledger.end(s)
+	}
 	clear(c.open)
 	c.offered, c.dirty = time.Time{}, false
 	c.room.mu.Lock()
@@ -251,6 +257,7 @@ func (c *Client) settle() {
 		if err := o.Close(); err != nil {
 			c.room.unit.log.Debug("closing an outlet", "peer", c.id, "err", err)
 		}
+		c.room.unit.ledger.end(s)
 	}
 	if !c.heard {
 		return // an offer of ours would cross its first one
@@ -270,6 +277,7 @@ func (c *Client) settle() {
 			continue
 		}
 		c.open[s], c.dirty = o, true
+		c.room.unit.ledger.begin(s, o)
 		s.publication.open(s, o, codec)
 	}
 	c.choose(time.Now())

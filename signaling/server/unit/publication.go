@@ -22,6 +22,7 @@ type publication struct {
 	id     string
 	kind   media.Kind
 	number int
+	place  int // among the owner's of the kind, from 1
 
 	mu            sync.Mutex
 	over          bool
@@ -63,13 +64,20 @@ type subscription struct {
 	stream *forward.Stream
 	wanted uint32
 	out    []forward.Packet
+	rate   meter
 
 	told bool // the client knows the m-line; belongs to the client's loop
 }
 
 func newPublication(c *Client, id string, kind media.Kind) *publication {
 	c.count++
-	return &publication{owner: c, id: id, kind: kind, number: c.count}
+	place := 1
+	for _, p := range c.published {
+		if p.kind == kind {
+			place++
+		}
+	}
+	return &publication{owner: c, id: id, kind: kind, number: c.count, place: place}
 }
 
 func (p *publication) available() message.Message {
@@ -184,6 +192,7 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 		}
 		s.out = s.stream.Take(s.out[:0], t.SSRC, s.wanted, q)
 		for _, x := range s.out {
+			s.rate.count(len(x.Payload), packet.Arrival)
 			o.Send(peer.OutletPacket{
 				Sequence: x.Sequence, Timestamp: x.Timestamp, Marker: x.Marker, Payload: x.Payload,
 				Capture: x.Capture, Dependency: x.Dependency,
@@ -236,10 +245,9 @@ func (p *publication) open(s *subscription, o *peer.Outlet, codec media.Codec) {
 	s.outlet.Store(o)
 }
 
-// demand is what may be chosen for a subscriber.
-func (p *publication) demand(s *subscription) *forward.Demand {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// live gives the encodings that are being sent, the least first. It is called
+// locked.
+func (p *publication) live() []*encoding {
 	var newest time.Time
 	for _, e := range p.encodings {
 		if e.latest.After(newest) {
@@ -259,8 +267,15 @@ func (p *publication) demand(s *subscription) *forward.Demand {
 		}
 		return cmp.Compare(a.rate, b.rate)
 	})
+	return live
+}
+
+// demand is what may be chosen for a subscriber.
+func (p *publication) demand(s *subscription) *forward.Demand {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	d := &forward.Demand{Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted}
-	for _, e := range live {
+	for _, e := range p.live() {
 		d.Encodings = append(d.Encodings, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate})
 	}
 	return d

@@ -21,6 +21,7 @@ import (
 type Unit struct {
 	factory *peer.Factory
 	log     *slog.Logger
+	ledger  ledger
 	closing sync.WaitGroup
 }
 
