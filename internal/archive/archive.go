@@ -28,6 +28,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -182,7 +183,33 @@ func (a *Archive) serveFile(w http.ResponseWriter, r *http.Request, s session, n
 	h.Set("ETag", fmt.Sprintf(`"%x-%x"`, info.ModTime().UnixNano(), info.Size()))
 	// What is opened by itself is shown in a page that the browser makes.
 	h.Set("Content-Security-Policy", "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-	http.ServeContent(w, r, "", info.ModTime(), f)
+	http.ServeContent(w, inParts(r), "", info.ModTime(), f)
+}
+
+// inParts gives a player's request for much of a file as one for a part of it (RFC 9110 §15.3.7 lets a server send less), after which players ask on. Else each would hold a
+// connection for as long as it plays, and of those a browser has six for HTTP/1:
+// more than six people in a session would not play at all.
+func inParts(r *http.Request) *http.Request {
+	from, to, ok := strings.Cut(strings.TrimPrefix(r.Header.Get("Range"), "bytes="), "-")
+	at, err := strconv.ParseInt(from, 10, 62)
+	if !ok || err != nil || at < 0 || r.ProtoMajor != 1 || !fromPlayer(r.Header) {
+		return r
+	}
+	if end, err := strconv.ParseInt(to, 10, 62); to != "" && (err != nil || end-at < partSize) {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", at, at+partSize-1))
+	return r
+}
+
+// fromPlayer tells whether a browser's video or audio element asks: by the header
+// that says so, which is sent over safe connections only, or by what Chromium and
+// Firefox ask for in no other case.
+func fromPlayer(h http.Header) bool {
+	dest := h.Get("Sec-Fetch-Dest")
+	return dest == "video" || dest == "audio" || dest == "" &&
+		(h.Get("Accept-Encoding") == "identity;q=1, *;q=0" || strings.HasPrefix(h.Get("Accept"), "video/webm,") || strings.HasPrefix(h.Get("Accept"), "audio/webm,"))
 }
 
 // open opens a file of a session, if it is a regular one.

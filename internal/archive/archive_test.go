@@ -150,6 +150,20 @@ func TestFilesAreReadInParts(t *testing.T) {
 	if resp.StatusCode != http.StatusPartialContent || body != "345" || resp.Header.Get("Content-Range") != fmt.Sprintf("bytes 3-5/%d", len(alice)) {
 		t.Errorf("%s, %v: %q", resp.Status, resp.Header, body)
 	}
+	// Players get a part of a large file at a time, other programs what they ask for.
+	write(t, dir, "standup/one/long.webm", strings.Repeat("x", 1<<20))
+	for _, tt := range []struct {
+		asked, dest string
+		want        int
+	}{
+		{"bytes=0-", "video", 256 << 10}, {"bytes=5-", "audio", 256 << 10}, {"bytes=0-1000000", "video", 256 << 10}, {"bytes=7-99", "video", 93},
+		{"bytes=-100", "video", 100}, {"bytes=1048570-", "video", 6}, {"bytes=0-", "empty", 1 << 20}, {"bytes=0-", "", 1 << 20},
+	} {
+		resp, body := ask(a, "GET", "/recordings/standup/one/long.webm", "Range", tt.asked, "Sec-Fetch-Dest", tt.dest)
+		if resp.StatusCode != http.StatusPartialContent || len(body) != tt.want {
+			t.Errorf("%s for %q: %s, %d bytes", tt.asked, tt.dest, resp.Status, len(body))
+		}
+	}
 	for header, want := range map[string]string{
 		"Content-Type": "video/webm", "X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes",
 		"Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "no-referrer",

@@ -22,6 +22,9 @@ import (
 const (
 	// maxFiles is how many files are read by clients at a time.
 	maxFiles = 256
+	// partSize is how many bytes a player gets at a time: no more than a browser
+	// takes off its connection whether or not the player has a place for them.
+	partSize = 256 << 10
 	// maxDepth is how deep below the folder a session may be, maxFolders how
 	// many folders are looked into.
 	maxDepth   = 8

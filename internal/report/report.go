@@ -57,14 +57,18 @@ var (
 
 // Page is what the page is made of.
 type Page struct {
-	Title     string            `json:"title"`
-	Manifest  recorder.Manifest `json:"manifest"`
-	LengthMS  int64             `json:"length_ms"`
-	Players   []Player          `json:"players"`
-	Curves    []Curve           `json:"curves"`
-	Messages  []Message         `json:"messages"`
-	More      int               `json:"more_messages"`
-	Generated string            `json:"generated"`
+	Title    string            `json:"title"`
+	Manifest recorder.Manifest `json:"manifest"`
+	LengthMS int64             `json:"length_ms"`
+	Players  []Player          `json:"players"`
+	Curves   []Curve           `json:"curves"`
+	Messages []Message         `json:"messages"`
+	More     int               `json:"more_messages"`
+	// BinMS is how long a bin of a curve is, and Said counts the messages in
+	// each.
+	BinMS     int64  `json:"bin_ms"`
+	Said      []int  `json:"said"`
+	Generated string `json:"generated"`
 }
 
 // Player is a participant's recordings, which follow each other.
@@ -121,10 +125,45 @@ func Read(dir fs.FS) (*Page, error) {
 		p.addFile(f)
 	}
 	p.LengthMS = min(max(p.LengthMS, 1), int64(365*24*time.Hour/time.Millisecond))
+	p.BinMS = max(p.LengthMS/maxBins, 1000)
+	p.thin()
 	if err := p.readStats(dir); err != nil {
 		return nil, err
 	}
 	return p, p.readMessages(dir)
+}
+
+// bins is how many bins the session has.
+func (p *Page) bins() int { return int(p.LengthMS/p.BinMS) + 1 }
+
+// thin leaves out of the manifest what a page can't show: gaps that are nearer to
+// each other than a bin become one, as the manifest itself merges them, and of
+// sizes a track keeps as many.
+func (p *Page) thin() {
+	for i := range p.Manifest.Files {
+		for k := range p.Manifest.Files[i].Tracks {
+			t := &p.Manifest.Files[i].Tracks[k]
+			t.Gaps = thinGaps(t.Gaps, p.BinMS)
+			t.Sizes = t.Sizes[:min(len(t.Sizes), maxBins)]
+		}
+	}
+}
+
+func thinGaps(gaps []recorder.Gap, bin int64) []recorder.Gap {
+	var out []recorder.Gap
+	last := map[string]int{} // in out, by reason
+	for _, g := range gaps {
+		i, ok := last[g.Reason]
+		if !ok || g.AtMS < out[i].AtMS || g.AtMS/bin != out[i].AtMS/bin {
+			last[g.Reason] = len(out)
+			out = append(out, g)
+			continue
+		}
+		o := &out[i]
+		o.DurationMS = max(o.DurationMS, g.AtMS+g.DurationMS-o.AtMS)
+		o.Packets, o.Frames, o.Merged = o.Packets+g.Packets, o.Frames+g.Frames, o.Merged+g.Merged+1
+	}
+	return out
 }
 
 func (p *Page) addFile(f recorder.FileEntry) {
@@ -192,8 +231,8 @@ func (p *Page) readStats(dir fs.FS) error {
 		Bitrate     int64  `json:"bitrate"`
 		Missing     int64  `json:"packetsMissing"`
 	}
-	bin := max(p.LengthMS/maxBins, 1000)
-	n := int(p.LengthMS/bin) + 1
+	bin := p.BinMS
+	n := p.bins()
 	counts := map[int][]int{}    // seconds in each bin, by curve
 	missing := map[track]int64{} // the latest count, by track
 	err := lines(dir, p.Manifest.Stats, func(line []byte) {
@@ -248,6 +287,7 @@ func (p *Page) readMessages(dir fs.FS) error {
 	if m := p.Manifest.Messages; m != nil {
 		name = m.Path
 	}
+	p.Said = make([]int, p.bins())
 	return lines(dir, name, func(line []byte) {
 		var m struct {
 			AtMS        int64   `json:"at_ms"`
@@ -257,6 +297,9 @@ func (p *Page) readMessages(dir fs.FS) error {
 		}
 		if json.Unmarshal(line, &m) != nil {
 			return
+		}
+		if at := m.AtMS / p.BinMS; m.AtMS >= 0 && at < int64(p.bins()) {
+			p.Said[at]++
 		}
 		if len(p.Messages) == maxMessages {
 			p.More++
