@@ -40,7 +40,8 @@
 // the network, not a clock.
 //
 // The offset is slewed: by at most 20 ms per second of audio and 100 ms of video,
-// or half of the error per second if that is more, up to 250 ms. Only a track
+// or half of the error per second if that is more, up to 250 ms; what sound is to
+// be moved too, a picture moves with it. Only a track
 // that is placed more than 250 ms too early is moved at once, which leaves a
 // gap, and one that sends nothing for 500 ms or more is placed anew after that.
 //

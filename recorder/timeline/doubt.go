@@ -60,6 +60,9 @@ func (t *Track) weigh(arrival, late int64) {
 	if d.shift == t.shift {
 		claim := t.ahead(d)
 		if claim > doubtLimit && late < claim-min(max(claim/8, doubtLimit), sampleNoise) {
+			if w := &t.clock.walls[reports]; !w.set {
+				*w = wall{} // it began with this report, which may have been late
+			}
 			*d = doubt{}
 			t.stats.Refused++
 			return

@@ -61,6 +61,8 @@ type scene struct {
 	frozen   []span
 	burst    time.Duration
 	reportAt float64
+	// ahead: reports are sent when it is their turn, and true of when they are.
+	ahead bool
 	// stopped: video timestamps stand still too, and nothing is captured.
 	stopped   []span
 	stalls    []span  // all packets of this time arrive at its end, in a burst
@@ -356,7 +358,7 @@ func (m *simulation) thaw(k *simTrack, sent time.Duration) time.Duration {
 	}
 	if step := k.step(m.scene); k.woken != p.to {
 		k.woken = p.to
-		if m.reportAt >= 0 {
+		if m.reportAt >= 0 && !m.ahead {
 			length := (p.to - sent) / step * m.burst
 			k.nextReport = p.to + time.Duration(m.reportAt*float64(length))
 		}
@@ -375,6 +377,9 @@ func (m *simulation) reports(k *simTrack, end time.Duration, skip bool) {
 		at := k.nextReport
 		if p, ok := in(m.frozen, at); ok {
 			at = p.to + m.burst/2
+			if m.ahead {
+				at += (k.nextReport - p.from) / k.step(m.scene) * m.burst
+			}
 			if k.nextReport = at; at > end {
 				return
 			}
@@ -388,7 +393,7 @@ func (m *simulation) reports(k *simTrack, end time.Duration, skip bool) {
 		}
 		e := simEvent{audio: k.audio, report: true}
 		e.sr.RTP = k.lastTS + uint32(nanosToTicks(int64(at-k.lastSent), k.rate))
-		if !k.audio && !m.exact {
+		if !k.audio && !m.exact || m.ahead {
 			e.sr.RTP = k.timestamp(at)
 		}
 		noise := time.Duration(0)

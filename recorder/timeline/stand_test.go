@@ -31,6 +31,7 @@ func TestSyncWhenTheSenderStandsStill(t *testing.T) {
 	}{
 		{"a program", func(s *scene) {}, exact},
 		{"a program, slow to catch up", func(s *scene) { s.burst = 4 * ms }, exact},
+		{"a program that reports when it is time to, but of now", func(s *scene) { s.ahead = true }, exact},
 		{"a program, 3 % loss", func(s *scene) { s.loss = 0.03 }, exact},
 		{"a program, 3 % loss, jitter 20 ms", func(s *scene) { s.loss, s.spread = 0.03, 20*ms }, exact},
 		{"a program, 3 % loss, audio sent again late", func(s *scene) { s.loss, s.recovered = 0.03, 0.03 }, exact},
@@ -80,6 +81,28 @@ func TestSyncHoweverOftenTheSenderStandsStill(t *testing.T) {
 		m.run()
 		if f := measure(m.skew); f.trueMax > 25*ms {
 			t.Errorf("seed %d: off by %v at %v", seed, f.trueMax, f.maxAt)
+		}
+	}
+}
+
+// TestSyncFromABurst: when the machine that records has no time as a connection
+// begins, all that was sent so far comes at once, the later the less late.
+func TestSyncFromABurst(t *testing.T) {
+	for _, c := range []struct {
+		drain float64
+		want  limits
+	}{
+		{0, limits{true95: 10 * ms, trueMax: 20 * ms}},
+		{20, limits{true95: 10 * ms, trueMax: 20 * ms}},
+		{5, limits{true95: 25 * ms, trueMax: 60 * ms}},
+	} {
+		for long := 300 * ms; long < 3*sec; long += 460 * ms {
+			t.Run(fmt.Sprintf("after %v, %v times as fast", long, c.drain), func(t *testing.T) {
+				s := network(0.03)
+				s.network, s.trip, s.ahead, s.drain = 20*ms, 40*ms, true, c.drain
+				s.stalls = []span{{0, long}}
+				c.want.check(t, play(t, 6, s))
+			})
 		}
 	}
 }

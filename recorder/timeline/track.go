@@ -138,6 +138,7 @@ type Track struct {
 
 	placed bool
 	offset int64 // session time - media time, as used
+	err    int64 // what is still to be corrected of it
 	base   int64 // the part of offset that all tracks of the connection share
 	bias   int64 // what is added to the place that the arrivals give
 	from   source
@@ -396,13 +397,13 @@ func (t *Track) place(it item) Placed {
 		t.offset = target
 	case step >= gap:
 		t.offset += max(err, -step/2)
+	case step > 0 && t.audio:
+		t.offset += slew(err, audioSlew, step)
 	case step > 0:
-		least := videoSlew
-		if t.audio {
-			least = audioSlew
-		}
-		t.offset += slew(err, least, step)
+		sound := t.soundError()
+		t.offset += slew(err-sound, videoSlew, step) + slew(sound, audioSlew, step)
 	}
+	t.err = target - t.offset
 	t.stats.Correction = time.Duration(target - t.offset)
 	at := max(it.media+t.offset, 0)
 	if t.placed {
@@ -415,6 +416,17 @@ func (t *Track) place(it item) Placed {
 	t.placed = true
 	t.prev, t.prevTime = it.media, at
 	return Placed{Frame: it.frame, Time: time.Duration(at), Paused: time.Duration(it.paused)}
+}
+
+// soundError gives what is still to be corrected of the sound that belongs to a
+// picture. The picture does not run ahead of it.
+func (t *Track) soundError() int64 {
+	for _, u := range t.clock.tracks {
+		if u.audio && u.placed && abs(u.prevTime-t.prevTime) < gap {
+			return u.err
+		}
+	}
+	return 0
 }
 
 // slew gives how far an error may be corrected in the time dt: no slower than
