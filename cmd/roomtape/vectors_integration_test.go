@@ -28,7 +28,13 @@ import (
 // everybody who comes to the URL that it gives.
 func openLossyRoom(t *testing.T, seed uint64, o lossy.Odds) (string, *lossy.Relay) {
 	t.Helper()
-	u, err := url.Parse(openRoom(t))
+	return openLossy(t, openRoom(t), seed, o)
+}
+
+// openLossy puts a relay before a room that there is.
+func openLossy(t *testing.T, room string, seed uint64, o lossy.Odds) (string, *lossy.Relay) {
+	t.Helper()
+	u, err := url.Parse(room)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 // each other over loopback: real sockets, real time, any WebRTC client.
 //
 // A [Relay] forwards UDP packets and loses, delays, reorders, duplicates and
-// corrupts them by odds that are drawn from a seed and may be changed while it
+// corrupts them, and lets no more through than a rate, by odds that are drawn from a seed and may be changed while it
 // runs, for each direction alone. A [Proxy] stands in front of a room server
 // and puts the relay between everybody in its rooms: it rewrites the ICE
 // candidates that pass, so that nobody learns any address but the relay's.

@@ -25,9 +25,17 @@ type Odds struct {
 	Duplicate float64
 	// Corrupt is the probability that one bit of a packet is flipped.
 	Corrupt float64
+	// Rate is how many bit/s of UDP payload go through, one packet after the
+	// other; 0: any. A packet that would wait for longer than Queue, 200 ms if 0,
+	// is lost.
+	Rate  int
+	Queue time.Duration
 }
 
-const defaultHoldBack = 20 * time.Millisecond
+const (
+	defaultHoldBack = 20 * time.Millisecond
+	defaultQueue    = 200 * time.Millisecond
+)
 
 // Counts are packets of one or more directions. Every packet that came is lost
 // or sent on, or waits for its time still: once a network without delay is
@@ -70,6 +78,7 @@ type link struct {
 
 	mu     sync.Mutex
 	odds   Odds
+	free   time.Time // when what has come by now has gone through, with a rate
 	random *rand.Rand
 	counts Counts
 }
@@ -86,9 +95,9 @@ func (l *link) set(o Odds) {
 	l.odds = o
 }
 
-// fate decides about a packet, which it may change, and gives the delay of each
-// of its n copies.
-func (l *link) fate(b []byte) (delays [2]time.Duration, n int) {
+// fate decides about a packet that comes now, which it may change, and gives the
+// delay of each of its n copies.
+func (l *link) fate(b []byte, now time.Time) (delays [2]time.Duration, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// Always the same number of draws, so that odds for one thing do not
@@ -105,7 +114,8 @@ func (l *link) fate(b []byte) (delays [2]time.Duration, n int) {
 	if media {
 		l.counts.Media++
 	}
-	if draw[0] < l.odds.Loss {
+	queued, full := l.queue(len(b), now)
+	if draw[0] < l.odds.Loss || full {
 		l.counts.Lost++
 		if media {
 			l.counts.MediaLost++
@@ -114,8 +124,8 @@ func (l *link) fate(b []byte) (delays [2]time.Duration, n int) {
 	}
 	n = 1
 	jitter := float64(l.odds.Jitter)
-	delays[0] = l.odds.Delay + time.Duration(draw[1]*jitter)
-	delays[1] = l.odds.Delay + time.Duration(draw[2]*jitter)
+	delays[0] = queued + l.odds.Delay + time.Duration(draw[1]*jitter)
+	delays[1] = queued + l.odds.Delay + time.Duration(draw[2]*jitter)
 	if draw[3] < l.odds.Reorder {
 		l.counts.Reordered++
 		if l.odds.HoldBack > 0 {
@@ -134,6 +144,26 @@ func (l *link) fate(b []byte) (delays [2]time.Duration, n int) {
 		b[at/8] ^= 1 << (at % 8)
 	}
 	return delays, n
+}
+
+// queue tells how long a packet takes for those before it and itself to go through
+// at the link's rate, and whether there is no room for it. It is called locked.
+func (l *link) queue(size int, now time.Time) (wait time.Duration, full bool) {
+	if l.odds.Rate <= 0 {
+		return 0, false
+	}
+	most := l.odds.Queue
+	if most <= 0 {
+		most = defaultQueue
+	}
+	if l.free.Before(now) {
+		l.free = now
+	}
+	if l.free.Sub(now) > most {
+		return 0, true
+	}
+	l.free = l.free.Add(time.Duration(size) * 8 * time.Second / time.Duration(l.odds.Rate))
+	return l.free.Sub(now), false
 }
 
 // sent counts a copy that has gone on.

@@ -37,7 +37,7 @@ func TestFatesHaveTheirOdds(t *testing.T) {
 	var lost, late, twice, changed uint64
 	for i := range total {
 		b := rtp(i)
-		delays, n := l.fate(b)
+		delays, n := l.fate(b, time.Time{})
 		switch {
 		case n == 0:
 			lost++
@@ -80,7 +80,7 @@ func TestFatesAreASeedsAndADirections(t *testing.T) {
 		l := newLink(seed, from, to, o)
 		var kept []bool
 		for i := range 1000 {
-			_, n := l.fate(rtp(i))
+			_, n := l.fate(rtp(i), time.Time{})
 			kept = append(kept, n > 0)
 		}
 		return kept
@@ -258,5 +258,33 @@ func TestPortsThatNobodyUsesAreClosed(t *testing.T) {
 	r.Close()
 	if _, err := r.Via("bot", "alice", atBot); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close the error is %v", err)
+	}
+}
+
+func TestRateIsKept(t *testing.T) {
+	l := newLink(1, "a", "b", Odds{Rate: 80_000, Queue: 100 * time.Millisecond})
+	now, start := time.Unix(0, 0), time.Unix(0, 0)
+	passed, last := 0, time.Duration(0)
+	for range 1000 { // a hundred bytes every millisecond, ten times what goes through
+		delays, n := l.fate(make([]byte, 100), now)
+		if n == 1 {
+			passed++
+			at := now.Add(delays[0]).Sub(start)
+			if step := at - last; passed > 1 && step != 10*time.Millisecond || delays[0] > 110*time.Millisecond {
+				t.Fatalf("packet %d comes %v after the one before, after %v", passed, step, delays[0])
+			}
+			last = at
+		}
+		now = now.Add(time.Millisecond)
+	}
+	if c := l.counts; passed < 100 || passed > 112 || c.Lost != uint64(1000-passed) {
+		t.Errorf("%d packets go through in a second, want 100 and a queue: %v", passed, c)
+	}
+	// A pause empties the queue and earns nothing.
+	now = now.Add(time.Hour)
+	for i := range 3 {
+		if delays, n := l.fate(make([]byte, 100), now); n != 1 || delays[0] != time.Duration(i+1)*10*time.Millisecond {
+			t.Errorf("after a pause packet %d takes %v", i, delays[0])
+		}
 	}
 }

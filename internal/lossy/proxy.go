@@ -124,7 +124,7 @@ func (p *Proxy) serve(client, server *websocket.Conn) {
 		cancel()
 	}
 	wg.Go(func() { pass(client, server, s.toServer) })
-	wg.Go(func() { pass(server, client, nil) })
+	wg.Go(func() { pass(server, client, s.toClient) })
 	wg.Wait()
 }
 
@@ -136,7 +136,7 @@ func passAll(ctx context.Context, from, to *websocket.Conn, change func([]byte) 
 			return err
 		}
 		ok := true
-		if change != nil && kind == websocket.MessageText {
+		if kind == websocket.MessageText {
 			b, ok = change(b)
 		}
 		if !ok {
@@ -168,6 +168,20 @@ func (s *session) toServer(b []byte) ([]byte, bool) {
 	owner, user := s.id.Load().(string), m.text("target")
 	return rewrite(b, m, func(a netip.AddrPort) (netip.AddrPort, bool) {
 		a, err := s.proxy.relay.Via(owner, user, a)
+		return a, err == nil
+	})
+}
+
+// toClient changes what a server that forwards says of its own addresses, as
+// toServer does with those of clients. In the relay it has the name message.SFU.
+func (s *session) toClient(b []byte) ([]byte, bool) {
+	var m object
+	if json.Unmarshal(b, &m) != nil || m.text("from") != message.SFU {
+		return b, true
+	}
+	user := s.id.Load().(string)
+	return rewrite(b, m, func(a netip.AddrPort) (netip.AddrPort, bool) {
+		a, err := s.proxy.relay.Via(message.SFU, user, a)
 		return a, err == nil
 	})
 }

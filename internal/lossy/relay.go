@@ -229,7 +229,7 @@ func (r *Relay) forward(p *port) {
 		p.used.Store(now.UnixNano())
 		out.used.Store(now.UnixNano())
 		b.packet, b.from, b.to = b.room[:n], out.conn, p
-		delays, copies := p.link.fate(b.packet)
+		delays, copies := p.link.fate(b.packet, now)
 		if copies == 2 {
 			again := buffers.Get().(*buffer)
 			again.packet, again.from, again.to = append(again.room[:0], b.packet...), b.from, b.to

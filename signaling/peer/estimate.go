@@ -21,6 +21,11 @@ const (
 	growBy    = 8 // per cent
 	// growAfter is how long after a congestion growing begins again.
 	growAfter = 3 * time.Second
+	// Of little that was sent an estimate is low by far, so what there was before a
+	// congestion comes back at regrowBy a growEvery, unless there was another one
+	// within regrowOver.
+	regrowBy   = 25 // per cent
+	regrowOver = 20 * time.Second
 	// deliveryRatio is how much of an estimate is asked of the encoder: the rest
 	// is for headers, sound and retransmissions.
 	deliveryRatio = 90 // per cent
@@ -32,6 +37,10 @@ const (
 // feedback.
 type estimator struct {
 	max int
+	// sustained is for how long delays grow, while nothing is lost, before that is
+	// taken for a congestion: packets that wait for a busy machine look like one
+	// for a moment.
+	sustained time.Duration
 
 	mu       sync.Mutex
 	bwe      *gcc.SendSideBWE
@@ -49,6 +58,9 @@ type estimator struct {
 	// congested is when less than what is sent got through last, grown when the
 	// limit was raised.
 	congested, grown time.Time
+	overused         time.Time // since when delays grow; zero: they do not
+	lossy            time.Time // when more than usual was lost last
+	before           int       // the limit before the congestion; 0: there were several
 }
 
 func newEstimator(maxBitrate int) (*estimator, error) {
@@ -146,13 +158,37 @@ func (e *estimator) update(now time.Time) {
 	switch {
 	case !ok || estimate <= 0: // nothing is known yet
 	case stats["state"] == "decrease":
-		e.congested = now
-		e.limit = max(min(e.limit, estimate), minTarget)
-	case now.Sub(e.congested) >= growAfter && now.Sub(e.grown) >= growEvery:
+		if e.overused.IsZero() {
+			e.overused = now
+		}
+		if now.Sub(e.overused) >= e.sustained || now.Sub(e.lossy) < growAfter {
+			e.congest(now, estimate)
+		}
+	default:
+		e.overused = time.Time{}
+		if now.Sub(e.congested) < growAfter || now.Sub(e.grown) < growEvery {
+			return
+		}
 		e.grown = now
-		grown := max(e.limit+e.limit*growBy/100, min(estimate, e.limit*3/2))
+		by := growBy
+		if e.limit < e.before {
+			by = regrowBy
+		}
+		grown := max(e.limit+e.limit*by/100, min(estimate, e.limit*3/2))
 		e.limit = min(grown, e.max)
 	}
+}
+
+// congest lowers the limit to what gets through. It is called locked.
+func (e *estimator) congest(now time.Time, through int) {
+	switch since := now.Sub(e.congested); {
+	case since >= regrowOver:
+		e.before = e.limit
+	case since >= growAfter:
+		e.before = 0 // what there was is not there
+	}
+	e.congested = now
+	e.limit = max(min(e.limit, through), minTarget)
 }
 
 // lost takes the share of packets, from 0 to 1, that a receiver report says were
@@ -169,8 +205,8 @@ func (e *estimator) lost(share float64, now time.Time) {
 	last := &e.losses[len(e.losses)-1]
 	*last = (*last + share) / 2
 	if beyond := *last - least; beyond > much {
-		e.congested = now
-		e.limit = max(int(float64(e.limit)*(1-beyond/2)), minTarget)
+		e.lossy = now
+		e.congest(now, int(float64(e.limit)*(1-beyond/2)))
 	}
 }
 

@@ -21,6 +21,9 @@ const (
 	// maxForwarded is what a connection is taken to be able to receive, in bit/s,
 	// until its feedback tells otherwise.
 	maxForwarded = 20_000_000
+	// sustainedFor is how long a congestion must last. Who forwards can't lower a
+	// bitrate a little, and another encoding is seen.
+	sustainedFor = 200 * time.Millisecond
 )
 
 // OutletConfig says what an Outlet sends.
@@ -154,6 +157,7 @@ func (c *Conn) forwards() (*outlets, error) {
 	if err != nil {
 		return nil, err
 	}
+	estimate.sustained = sustainedFor
 	out := &outlets{estimate: estimate}
 	c.mu.Lock()
 	defer c.mu.Unlock()
