@@ -27,7 +27,7 @@ type MarkEntry struct {
 }
 
 // PauseEntry is a stretch of time that is not recorded because a participant asked
-// for it.
+// for it: a pause, or one between a stop and the next start.
 type PauseEntry struct {
 	AtMS int64 `json:"at_ms"`
 	// DurationMS is absent while the pause lasts.
@@ -67,15 +67,19 @@ type mark struct {
 }
 
 type pause struct {
-	from, to      time.Duration
-	over          bool
+	from, to time.Duration
+	over     bool
+	// stop is set when the files have ended with it; what comes after it is in
+	// new ones.
+	stop          bool
 	by, resumedBy string
 }
 
 // controlState is what participants have asked for.
 type controlState struct {
-	marks     []mark
-	pauses    []pause
+	marks  []mark
+	pauses []pause
+	// stoppedBy is who has stopped the recording, unless it was started again.
 	stoppedBy string
 	// ignored counts requests that came too fast.
 	ignored int
@@ -107,6 +111,9 @@ func (s *Session) paused() bool {
 	n := len(s.control.pauses)
 	return n > 0 && !s.control.pauses[n-1].over
 }
+
+// stopped tells whether the recording is stopped, until it is started again.
+func (s *Session) stopped() bool { return s.paused() && s.control.pauses[len(s.control.pauses)-1].stop }
 
 // asked does what a text message asks for, if it does.
 func (s *Session) asked(p *participant, m *signaling.Message) {
@@ -142,7 +149,7 @@ func (s *Session) asked(p *participant, m *signaling.Message) {
 // state gives the state as participants are told it.
 func (s *Session) state() string {
 	switch {
-	case s.over:
+	case s.over, s.stopped():
 		return StateStopped
 	case s.paused():
 		return StatePaused
@@ -170,6 +177,9 @@ func (s *Session) obey(p *participant, r request) error {
 	case "mark":
 		return s.setMark(p, r.Name)
 	case "pause":
+		if s.stopped() {
+			return fmt.Errorf("the recording is stopped")
+		}
 		if s.paused() {
 			return nil
 		}
@@ -180,8 +190,7 @@ func (s *Session) obey(p *participant, r request) error {
 	case "start", "resume":
 		s.resume(p.id)
 	case "stop":
-		s.control.stoppedBy = p.id
-		s.over = true
+		s.stop(p.id)
 	}
 	if now := s.state(); now != before {
 		s.log.Info("the recording is "+now, "by", p.id, "at", s.elapsed().Round(time.Millisecond))
@@ -193,13 +202,39 @@ func (s *Session) obey(p *participant, r request) error {
 	return nil
 }
 
-// resume ends the pause, if there is one.
-func (s *Session) resume(by string) {
-	if !s.paused() {
+// stop ends all files, as soon as what was captured before has come or was given
+// up. The session goes on, so that the recording can be started again in new files.
+func (s *Session) stop(by string) {
+	if s.stopped() {
 		return
+	}
+	s.control.stoppedBy = by
+	if len(s.control.pauses) >= MaxPauses {
+		s.over = true
+		return
+	}
+	s.endPause(by)
+	s.control.pauses = append(s.control.pauses, pause{from: s.elapsed(), by: by, stop: true})
+	s.endFiles(s.elapsed(), s.now)
+}
+
+// endPause ends the pause, or the time for which the recording is stopped, and
+// tells whether there was one.
+func (s *Session) endPause(by string) bool {
+	if !s.paused() {
+		return false
 	}
 	last := &s.control.pauses[len(s.control.pauses)-1]
 	last.to, last.over, last.resumedBy = s.elapsed(), true, by
+	return true
+}
+
+// resume records again.
+func (s *Session) resume(by string) {
+	if !s.endPause(by) {
+		return
+	}
+	s.control.stoppedBy = ""
 	for _, t := range s.tracks {
 		t.attend(s.now) // for the keyframe that it goes on with
 	}
@@ -277,6 +312,10 @@ func (s *Session) controlEntries(m *Manifest) {
 			}
 			d := (to - p.from).Milliseconds()
 			e.DurationMS = &d
+		}
+		if p.stop {
+			m.Stops = append(m.Stops, e)
+			continue
 		}
 		m.Pauses = append(m.Pauses, e)
 	}

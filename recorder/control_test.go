@@ -178,26 +178,122 @@ func TestPauseUntilTheEnd(t *testing.T) {
 	}
 }
 
-func TestStopEndsTheSession(t *testing.T) {
+// A stop ends the files within the time for which packets are waited for; the
+// session goes on, and ends by its own conditions.
+func TestStopEndsTheFiles(t *testing.T) {
 	m := newMemory()
 	room, _, _ := call("alice", 10*time.Second)
 	var answers []answer
+	var states []string
 	room.ask(2*time.Second, "bob", "stop", "", &answers)
+	room.ask(ms(2100), "bob", "stop", "", &answers)
+	room.ask(ms(2200), "bob", "pause", "", &answers)
+	room.ask(ms(6000), "bob", "status", "", &answers)
 	cfg := messageConfig(m)
 	cfg.AllowControl = true
+	cfg.OnState = func(s string) { states = append(states, s) }
+	final := time.Duration(0)
+	cfg.OnStatus = func(s Status) {
+		if f := m.files["alice.webm"]; f != nil && f.closed && final == 0 {
+			final = s.Time
+		}
+	}
 	s, err := run(t, cfg, room)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := s.Manifest()
-	if got.StoppedBy != "bob" || got.State != StateComplete || !got.EndedAt.Equal(t0.Add(2*time.Second)) {
+	if got.StoppedBy != "bob" || got.State != StateComplete || !got.EndedAt.After(t0.Add(9*time.Second)) || len(got.Files) != 1 {
 		t.Errorf("manifest %+v", got)
 	}
-	if len(answers) != 1 || answers[0].State != StateStopped || !answers[0].OK {
-		t.Errorf("answers %+v", answers)
+	if p := got.Stops; len(p) != 1 || p[0].AtMS != 2000 || *p[0].DurationMS < 7000 || p[0].By != "bob" || len(got.Pauses) != 0 {
+		t.Errorf("stops %+v, pauses %+v", p, got.Pauses)
 	}
-	if d := got.Files[0].DurationMS; d < 1800 || d > 1950 {
-		t.Errorf("the file is %d ms long", d)
+	var said []string
+	for _, a := range answers {
+		said = append(said, fmt.Sprint(a.InReplyTo, " ", a.State, " ", a.OK))
+	}
+	if want := []string{"stop stopped true", "stop stopped true", "pause stopped false", "status stopped true"}; !slices.Equal(said, want) {
+		t.Errorf("answers %q", said)
+	}
+	if !slices.Equal(states, []string{StateStopped}) {
+		t.Errorf("states %q", states)
+	}
+	if f := got.Files[0]; f.DurationMS < 1800 || f.DurationMS > 1950 || f.Part != 0 || len(f.Tracks[0].Gaps) != 0 {
+		t.Errorf("the file is %+v", f)
+	}
+	if final < 2*time.Second || final > 7*time.Second {
+		t.Errorf("the file is final at %v", final)
+	}
+}
+
+// A start after a stop begins new files, with a keyframe; also when the old ones
+// still wait for packets.
+func TestStartAfterStopBeginsNewFiles(t *testing.T) {
+	for _, again := range []time.Duration{ms(2500), 7 * time.Second} {
+		t.Run(again.String(), func(t *testing.T) {
+			m := newMemory()
+			room := &script{}
+			room.joined(0, "alice")
+			v := room.start(ms(100), &signaling.Track{Participant: "alice", Stream: "c", ID: "v", Connection: 1, SSRC: 1, Kind: 2})
+			a := room.start(ms(100), &signaling.Track{Participant: "alice", Stream: "c", ID: "a", Connection: 1, SSRC: 2, Kind: 1})
+			for i := range 250 {
+				v.frame(ms(120)+ms(40)*time.Duration(i), i%25 == 0)
+				v.rtp += 3600
+			}
+			a.audio(ms(110), ms(10_100))
+			v.stop(ms(10_500))
+			a.stop(ms(10_500))
+			var states []string
+			room.ask(2*time.Second, "bob", "stop", "", nil)
+			room.say(ms(2300), "bob", "messages", true, "off the record", nil)
+			room.ask(again, "carol", "start", "", nil)
+			cfg := messageConfig(m)
+			cfg.AllowControl = true
+			cfg.OnState = func(s string) { states = append(states, s) }
+			s, err := run(t, cfg, room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := s.Manifest()
+			if got.StoppedBy != "" || got.State != StateComplete || len(got.Files) != 2 || len(got.Unrecorded) != 0 {
+				t.Fatalf("manifest %+v", got)
+			}
+			if p := got.Stops; len(p) != 1 || *p[0].DurationMS != (again-2*time.Second).Milliseconds() || p[0].ResumedBy != "carol" {
+				t.Errorf("stops %+v", p)
+			}
+			if !slices.Equal(states, []string{StateStopped, StateStarted}) {
+				t.Errorf("states %q", states)
+			}
+			for i, name := range []string{"alice.webm", "alice-2.webm"} {
+				f := got.Files[i]
+				if f.Path != name || f.Part != 0 || f.Continues != "" || len(f.Tracks) != 2 {
+					t.Fatalf("file %d: %+v", i, f)
+				}
+				for _, w := range readBack(t, m.files[name].data) {
+					at := w.at + time.Duration(f.OffsetMS)*time.Millisecond
+					if i == 0 && at > ms(2020) || i == 1 && at < again-ms(10) {
+						t.Errorf("%s has a frame at %v", name, at)
+					}
+				}
+				for _, tr := range f.Tracks {
+					if n := tr.Packets; n.Received != n.Written+n.Late+n.Duplicate+n.Discarded["paused"] {
+						t.Errorf("%s: packets %+v", name, n)
+					}
+					if len(tr.Gaps) > 0 && i == 0 {
+						t.Errorf("%s: gaps %+v", name, tr.Gaps)
+					}
+				}
+			}
+			if end := got.Files[1].OffsetMS + got.Files[1].DurationMS; end < 9900 {
+				t.Errorf("the second ends at %d ms", end)
+			}
+			for _, e := range linesOf(t, m, "messages.jsonl") {
+				if e.Text != nil && *e.Text == "off the record" {
+					t.Error("what was said while it was stopped is in the file")
+				}
+			}
+		})
 	}
 }
 

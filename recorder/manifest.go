@@ -33,10 +33,12 @@ type Manifest struct {
 	Unrecorded []UnrecordedEntry `json:"unrecorded,omitempty"`
 	// Messages is what became of data channel messages; nil: there were none.
 	Messages *MessagesEntry `json:"messages,omitempty"`
-	// Marks and Pauses are what participants have asked for, up to MaxMarks and
-	// MaxPauses, and StoppedBy is who has ended the session.
+	// Marks, Pauses and Stops are what participants have asked for, up to
+	// MaxMarks and, both together, MaxPauses. After a stop there are new files.
+	// StoppedBy is who has stopped the recording, if it was not started again.
 	Marks     []MarkEntry  `json:"marks,omitempty"`
 	Pauses    []PauseEntry `json:"pauses,omitempty"`
+	Stops     []PauseEntry `json:"stops,omitempty"`
 	StoppedBy string       `json:"stopped_by,omitempty"`
 	// Dump is the file that keeps what arrived, beside the recordings, and
 	// DumpError why it ends before they do.

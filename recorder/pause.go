@@ -29,6 +29,9 @@ func (t *track) withholds(f *depacket.Frame, at time.Duration) bool {
 	}
 	if away && !within && (t.in.Kind != media.Video || begins(f)) {
 		t.away.pauses = n
+		if t.follows(f, at) { // the pause was a stop, and ended the file
+			t.move(at, t.s.now)
+		}
 		t.comeBack(at)
 		return false
 	}

@@ -56,6 +56,8 @@ type recording struct {
 	until   time.Duration
 	overdue time.Time
 	chain   chain
+	// stopped is set when it was a participant who has ended the file.
+	stopped bool
 
 	err    error
 	closed bool

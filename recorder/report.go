@@ -157,7 +157,7 @@ func (r *recording) entry() FileEntry {
 		SHA256:      r.digest,
 		Tracks:      []TrackEntry{},
 	}
-	if c := &r.chain; c.part > 1 || r.next != nil || r.s.rotates() {
+	if c := &r.chain; c.part > 1 || r.next != nil && !r.stopped || r.s.rotates() {
 		e.Part, e.Continues = c.part, c.beforeName
 		if c.before != nil && c.before.file != nil {
 			e.Continues = c.before.file.Name()
@@ -188,6 +188,9 @@ func (r *recording) unrecorded() []UnrecordedEntry {
 			continue
 		}
 		why := "no frame that can be decoded"
+		if n.discarded[reasonPaused] == n.received {
+			why = "the recording was paused or stopped"
+		}
 		if r.err != nil {
 			why = r.err.Error()
 		}

@@ -197,6 +197,23 @@ func (t *track) move(at time.Duration, now time.Time) {
 	t.keyed = false
 }
 
+// endFiles ends all files at a session time. Their tracks go on in recordings of
+// their own, as in rotate, but after a break.
+func (s *Session) endFiles(at time.Duration, now time.Time) {
+	for _, r := range slices.Clone(s.recordings) {
+		if !r.live() {
+			continue
+		}
+		n := s.newRecording(r.who, r.connection, r.streams)
+		r.next, r.until, r.stopped = n, at, true
+		r.overdue = now.Add(s.follow)
+		r.chain.lastCall = r.overdue
+		n.idle = r.overdue // tracks may come to it until then
+		n.schedule()
+		r.schedule()
+	}
+}
+
 // overAt gives when a recording without tracks is over. One that others have
 // gone on from waits for tracks that are still behind it.
 func (r *recording) overAt() time.Time {
@@ -214,7 +231,7 @@ func (r *recording) overAt() time.Time {
 func (r *recording) handOver(now time.Time) {
 	r.overdue = time.Time{}
 	for _, t := range slices.Clone(r.tracks) {
-		if t.in.Kind == media.Video && t.lane != nil && t.lane.start >= 0 {
+		if t.in.Kind == media.Video && t.lane != nil && t.lane.start >= 0 && !r.stopped {
 			still := r.s.start.Add(t.lane.start + RotateLimit)
 			if !reached(still, now) {
 				r.overdue = earliest(r.overdue, still)

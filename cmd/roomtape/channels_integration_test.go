@@ -167,6 +167,21 @@ func TestRoomControlsTheRecorder(t *testing.T) {
 	if r := ask(t, alice, "stop", ""); !r.OK || r.State != "stopped" {
 		t.Errorf("stop: %+v", r)
 	}
+	alice.Wait(`roomtape.recorders.length === 0`) // as the page is told
+	after(t, 4*time.Second)
+	if r := ask(t, alice, "start", ""); !r.OK || r.State != "started" {
+		t.Errorf("start: %+v", r)
+	}
+	alice.Wait(`roomtape.recorders.length === 1`)
+	waitFor(t, "another file", 20*time.Second, func() bool { return len(recordings(t, dir)) == 2 })
+	after(t, 3*time.Second)
+	if r := ask(t, alice, "stop", ""); !r.OK || r.State != "stopped" {
+		t.Errorf("stop: %+v", r)
+	}
+	after(t, time.Second)
+	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
 	if code := record.exit(t); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, &record.stderr)
 	}
@@ -181,6 +196,11 @@ func TestRoomControlsTheRecorder(t *testing.T) {
 	}
 	file := filepath.Join(dir, "s", "alice.webm")
 	whole(t, file)
+	whole(t, filepath.Join(dir, "s", "alice-2.webm"))
+	if len(m.Stops) != 2 || m.Stops[0].ResumedBy != "alice" || *m.Stops[0].DurationMS < 3500 || len(m.Files) != 2 ||
+		m.Files[1].OffsetMS < m.Stops[0].AtMS+*m.Stops[0].DurationMS-50 || m.Files[1].DurationMS < 2000 {
+		t.Errorf("stops: %+v; files %+v", m.Stops, m.Files)
+	}
 	p := m.Pauses[0]
 	for _, tr := range m.Files[0].Tracks {
 		found := false
@@ -213,7 +233,7 @@ func TestRoomControlsTheRecorder(t *testing.T) {
 	if code := again.exit(t); code != 0 {
 		t.Fatalf("replay: exit code %d\n%s", code, &again.stderr)
 	}
-	for _, name := range []string{"alice.webm", "messages.jsonl"} {
+	for _, name := range []string{"alice.webm", "alice-2.webm", "messages.jsonl"} {
 		live, err := os.ReadFile(filepath.Join(dir, "s", name))
 		if err != nil {
 			t.Fatal(err)

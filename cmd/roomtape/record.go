@@ -85,7 +85,7 @@ func recordFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ice-policy", Value: "all", Usage: "`POLICY`: all, or relay to force TURN"},
 		&cli.BoolFlag{Name: "dump-rtp", Usage: "also keep what arrives, as dump.pcapng beside the recordings, for replay and Wireshark"},
 		&cli.BoolFlag{Name: "messages", Value: true, Usage: "keep what participants say over data channels, as messages.jsonl beside the recordings"},
-		&cli.BoolFlag{Name: "allow-control", Usage: "let participants pause, resume, mark and stop the recording by messages"},
+		&cli.BoolFlag{Name: "allow-control", Usage: "let participants pause, mark, stop and start the recording by messages"},
 		&cli.BoolFlag{Name: "announce", Value: true, Usage: "tell the room that it is being recorded"},
 		&cli.StringFlag{Name: "publish", Usage: "also show `SOURCE` in the room, as publish does: screen, pattern, …"},
 		&cli.BoolFlag{Name: "stats", Value: true, Usage: "keep what each second was like, as stats.jsonl beside the recordings"},

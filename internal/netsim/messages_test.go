@@ -54,7 +54,7 @@ func sit(n *netsim.Net, dir string) *table {
 	n.Cleanup(func() { _ = root.Close() })
 	store := output.OpenDir(root, output.DirOptions{NoSync: true})
 	s, err := recorder.NewSession(recorder.Config{
-		Store: store, Messages: store, Start: time.Now(), Fsync: recorder.FsyncNever,
+		Store: store, Messages: store, AllowControl: true, Start: time.Now(), Fsync: recorder.FsyncNever,
 		NewMuxer: func(w io.Writer, _ recorder.MuxerOptions) (output.Muxer, error) {
 			return webm.NewWriter(w, webm.Config{})
 		},
@@ -282,6 +282,61 @@ func TestChannelsComeAndGo(t *testing.T) {
 			if e.Base64 == nil || string(*e.Base64) != fmt.Sprint(i) {
 				t.Errorf("message %d is %+v", i, e)
 			}
+		}
+	})
+}
+
+// TestPeersStopAndStart: over a real data channel a recorder is stopped and started
+// again, and goes on.
+func TestPeersStopAndStart(t *testing.T) {
+	dir := t.TempDir()
+	netsim.Run(t, netsim.Config{Delay: 20 * time.Millisecond}, func(n *netsim.Net) {
+		b := sit(n, dir)
+		t := n.T()
+		p, _ := b.player("p")
+		dc := b.opened(p, "control")
+		answers := make(chan string, 1)
+		dc.OnMessage(func(m webrtc.DataChannelMessage) {
+			var a struct {
+				State string
+				OK    bool
+			}
+			if err := json.Unmarshal(m.Data, &a); err != nil {
+				t.Error(err)
+			}
+			answers <- fmt.Sprint(a.State, " ", a.OK)
+		})
+		ask := func(action, want string) {
+			t.Helper()
+			if err := dc.SendText(`{"type":"recording","action":"` + action + `"}`); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case got := <-answers:
+				if got != want {
+					t.Errorf("%s is answered by %s, not %s", action, got, want)
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("%s is not answered", action)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		ask("pause", "paused true")
+		ask("start", "started true")
+		ask("stop", "stopped true")
+		ask("pause", "stopped false")
+		ask("start", "started true")
+		ask("pause", "paused true")
+		ask("stop", "stopped true")
+		ask("status", "stopped true")
+		ask("start", "started true")
+		if err := dc.SendText("at last"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		_, m := b.lines()
+		if len(m.Stops) != 2 || len(m.Pauses) != 2 || m.StoppedBy != "" || m.Stops[1].ResumedBy != "p" {
+			t.Errorf("stops %+v, pauses %+v, stopped by %q", m.Stops, m.Pauses, m.StoppedBy)
 		}
 	})
 }
