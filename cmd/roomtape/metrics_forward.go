@@ -19,7 +19,7 @@ const maxForwardedTracks = 256
 var forwardMetrics = struct {
 	tracks, packets, bytes, retransmitted, nacks, keyframes                  metric
 	rate, trackPackets, trackRetransmitted, loss, trackNacks, trackKeyframes metric
-	layer, layers, receivable                                                metric
+	layer, layers, receivable, poor                                          metric
 }{
 	tracks:        gauge("forward_tracks", "Tracks that are forwarded, each counted for every subscriber.", "kind"),
 	packets:       counter("forward_sent_packets_total", "RTP packets forwarded.", "kind"),
@@ -38,6 +38,7 @@ var forwardMetrics = struct {
 	layers:             gauge("forward_track_layers", "How many encodings the publisher sends.", forwardLabels...),
 
 	receivable: gauge("forward_subscriber_rate_bytes_per_second", "What the subscriber can receive, as estimated.", "subscriber"),
+	poor:       gauge("forward_poor_subscribers", "Subscribers that are sent less since what is sent to them suffers."),
 }
 
 var forwardLabels = []string{"subscriber", "publisher", "kind", "track"}
@@ -59,7 +60,7 @@ func (c *forwardCollector) Describe(ch chan<- *prometheus.Desc) {
 	m := &forwardMetrics
 	for _, d := range []metric{
 		m.tracks, m.packets, m.bytes, m.retransmitted, m.nacks, m.keyframes,
-		m.rate, m.trackPackets, m.trackRetransmitted, m.loss, m.trackNacks, m.trackKeyframes, m.layer, m.layers, m.receivable,
+		m.rate, m.trackPackets, m.trackRetransmitted, m.loss, m.trackNacks, m.trackKeyframes, m.layer, m.layers, m.receivable, m.poor,
 	} {
 		ch <- d.desc
 	}
@@ -85,6 +86,13 @@ func (c *forwardCollector) Collect(ch chan<- prometheus.Metric) {
 		m.nacks.emit(ch, float64(k.all.Nacks), kind)
 		m.keyframes.emit(ch, float64(k.all.Keyframes), kind)
 	}
+	poor := 0
+	for _, r := range s.Subscribers {
+		if r.Poor {
+			poor++
+		}
+	}
+	m.poor.emit(ch, float64(poor))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.slots.update(partiesOf(s))

@@ -20,7 +20,7 @@ func someForwarding() unit.Stats {
 			{Publisher: alice, Subscriber: bob, Kind: media.Video, Track: 1, Bitrate: 800_000, Layer: 1, Layers: 3, OutletStats: video},
 			{Publisher: alice, Subscriber: bob, Kind: media.Audio, Track: 1, Layer: -1, Layers: 1},
 		},
-		Subscribers: []unit.Subscriber{{Party: bob, Receivable: 4_000_000}},
+		Subscribers: []unit.Subscriber{{Party: bob, Receivable: 4_000_000, Poor: true}},
 		Video:       video,
 	}
 }
@@ -44,6 +44,7 @@ func TestForwardedTracksHaveMetrics(t *testing.T) {
 		`roomtape_forward_track_layer` + video + ` 1`,
 		`roomtape_forward_track_layers` + video + ` 3`,
 		`roomtape_forward_subscriber_rate_bytes_per_second{subscriber="1"} 500000`,
+		`roomtape_forward_poor_subscribers 1`,
 	} {
 		if !strings.Contains(b, "\n"+line+"\n") {
 			t.Errorf("%s is not in\n%s", line, b)
@@ -72,7 +73,7 @@ func TestForwardedTracksHaveBoundedMetrics(t *testing.T) {
 				s.Tracks = append(s.Tracks, unit.Forwarded{Subscriber: party(to), Publisher: party(of), Kind: media.Video, Track: 1, Layers: 1})
 			}
 		}
-		if n := testutil.CollectAndCount(c); n > maxForwardedTracks*8+maxSlots+12 || n < maxForwardedTracks*8 {
+		if n := testutil.CollectAndCount(c); n > maxForwardedTracks*8+maxSlots+13 || n < maxForwardedTracks*8 {
 			t.Errorf("round %d: %d series", round, n)
 		}
 	}

@@ -12,10 +12,11 @@ import (
 )
 
 var publishMetrics = struct {
-	viewers, target                                        metric
+	viewers, poor, target                                  metric
 	rate, loss, roundTrip, packets, retransmitted, dropped metric
 }{
 	viewers:       gauge("publish_viewers", "Connections to those who receive what is published."),
+	poor:          gauge("publish_poor_viewers", "Viewers for whose sake less is encoded, since much is lost or too little gets through."),
 	target:        gauge("publish_target_rate_bytes_per_second", "What the encoder of the picture was last asked for."),
 	rate:          gauge("publish_viewer_rate_bytes_per_second", "What the viewer can receive, as estimated.", "viewer"),
 	loss:          gauge("publish_viewer_loss_ratio", "Share of packets lost, by the viewer's latest report.", "viewer"),
@@ -40,7 +41,7 @@ func newPublishCollector(pub *peer.Publication, log *slog.Logger) *publishCollec
 // Describe implements prometheus.Collector.
 func (c *publishCollector) Describe(ch chan<- *prometheus.Desc) {
 	m := &publishMetrics
-	for _, d := range []metric{m.viewers, m.target, m.rate, m.loss, m.roundTrip, m.packets, m.retransmitted, m.dropped} {
+	for _, d := range []metric{m.viewers, m.poor, m.target, m.rate, m.loss, m.roundTrip, m.packets, m.retransmitted, m.dropped} {
 		ch <- d.desc
 	}
 }
@@ -57,6 +58,13 @@ func (c *publishCollector) Collect(ch chan<- prometheus.Metric) {
 	c.slots.update(ids)
 	m := &publishMetrics
 	m.viewers.emit(ch, float64(len(viewers)))
+	poor := 0
+	for _, v := range viewers {
+		if v.Poor {
+			poor++
+		}
+	}
+	m.poor.emit(ch, float64(poor))
 	m.target.emit(ch, float64(c.pub.Bitrate())/8)
 	for i, v := range viewers {
 		number, ok := c.slots.of[ids[i]]

@@ -220,4 +220,11 @@ func (e *estimator) bitrate() int {
 	return min(e.remb, e.max)
 }
 
+// loss gives the share of packets that were lost by the latest reports, smoothed.
+func (e *estimator) loss() float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.losses[len(e.losses)-1]
+}
+
 func (e *estimator) close() { _ = e.bwe.Close() }

@@ -9,6 +9,7 @@ import (
 	"github.com/pion/rtcp"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/signaling/health"
 )
 
 const (
@@ -42,6 +43,7 @@ type feed struct {
 	wake     chan struct{}
 	stop     chan struct{}
 	done     chan struct{}
+	judge    health.Judge // guarded by the publication's lock
 
 	mu       sync.Mutex
 	running  bool
@@ -145,11 +147,24 @@ func (s *feed) connected() bool {
 	return s.running && !s.stopped
 }
 
-// target is the video bitrate for the encoder.
-func (s *feed) target() int {
+// target is the video bitrate for the encoder: half of what gets through while the
+// viewer is poor and that may help. It is called with the publication's lock held.
+func (s *feed) target(now time.Time) int {
 	bitrate := s.estimate.bitrate() * deliveryRatio / 100
 	if s.audio != nil {
 		bitrate -= audioBitrate
+	}
+	if s.judge.Look(now, s.estimate.loss(), bitrate < s.pub.cfg.MinBitrate) {
+		log := s.conn.factory.log.With("viewer", s.conn.opts.Participant, "connection", s.conn.opts.Connection,
+			"reasons", s.judge.Reasons(), "loss", s.estimate.loss(), "receivable", s.estimate.bitrate())
+		if s.judge.Poor() {
+			log.Info("what is published becomes poor: the picture is encoded in less")
+		} else {
+			log.Info("what is published has recovered")
+		}
+	}
+	if s.judge.Relief() {
+		bitrate = min(bitrate, s.pub.cfg.MaxBitrate) / 2
 	}
 	return max(bitrate, minTarget)
 }
@@ -157,12 +172,13 @@ func (s *feed) target() int {
 // audioBitrate is what sound is counted with, in bit/s.
 const audioBitrate = 64_000
 
+// viewer is called with the publication's lock held.
 func (s *feed) viewer() Viewer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Viewer{
 		Participant: s.conn.opts.Participant, Connection: s.conn.opts.Connection,
-		Bitrate: s.estimate.bitrate(), Loss: s.loss, RoundTrip: s.rtt,
+		Bitrate: s.estimate.bitrate(), Loss: s.loss, RoundTrip: s.rtt, Poor: s.judge.Poor(),
 		Packets: s.packets, Retransmitted: s.repeated, Dropped: s.dropped,
 	}
 }

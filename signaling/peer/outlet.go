@@ -178,6 +178,15 @@ func (c *Conn) Receivable() int {
 	return maxForwarded
 }
 
+// Loss is the share of packets, from 0 to 1, of the video track that loses most of
+// what is sent by outlets, smoothed, by the peer's latest reports.
+func (c *Conn) Loss() float64 {
+	if out := c.outlets.Load(); out != nil {
+		return out.estimate.loss()
+	}
+	return 0
+}
+
 // Renegotiate offers what has changed: outlets that were added and closed. ICE
 // goes on as it is. While an offer of ours waits for its answer, the error wraps
 // ErrPending.

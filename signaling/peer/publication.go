@@ -234,6 +234,9 @@ type Viewer struct {
 	// were lost, RoundTrip the time to it and back; 0: not known yet.
 	Loss      float64
 	RoundTrip time.Duration
+	// Poor is set while much is lost or too little gets through, and so less is
+	// encoded.
+	Poor bool
 	// Packets were sent, Retransmitted of them again; Dropped counts the video
 	// frames that were left out since the viewer is too slow.
 	Packets, Retransmitted, Dropped uint64
@@ -284,10 +287,10 @@ func (p *Publication) wantKeyframe() {
 func (p *Publication) adapt() {
 	const enough = 20 // a twentieth
 	p.mu.Lock()
-	target := p.cfg.MaxBitrate
+	target, now := p.cfg.MaxBitrate, time.Now()
 	for _, s := range p.feeds {
 		if s.connected() {
-			target = min(target, s.target())
+			target = min(target, s.target(now))
 		}
 	}
 	target = max(target, p.cfg.MinBitrate)

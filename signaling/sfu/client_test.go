@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -53,17 +54,23 @@ type client struct {
 	err   error
 }
 
-var clientAPI = func() *webrtc.API {
-	var s webrtc.SettingEngine
+var clientAPI = webrtc.NewAPI(webrtc.WithSettingEngine(clientSettings()))
+
+func clientSettings() (s webrtc.SettingEngine) {
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetInterfaceFilter(func(name string) bool { return name == "lo" })
 	s.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard}
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	return webrtc.NewAPI(webrtc.WithSettingEngine(s))
-}()
+	return s
+}
 
 // prepare makes a client that has joined, and has offered nothing yet.
 func prepare(url, id string, room ...string) (*client, error) {
+	return prepareWith(clientAPI, url, id, room...)
+}
+
+// prepareWith does so with connections of an api's.
+func prepareWith(api *webrtc.API, url, id string, room ...string) (*client, error) {
 	if room = append(room, "room"); room[0] == "" {
 		room[0] = "room"
 	}
@@ -81,7 +88,7 @@ func prepare(url, id string, room ...string) (*client, error) {
 	if err := c.write(message.Message{Type: message.Join, PeerID: id, RoomID: room[0]}); err != nil {
 		return nil, err
 	}
-	if c.pc, err = clientAPI.NewPeerConnection(webrtc.Configuration{}); err != nil {
+	if c.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
 		return nil, err
 	}
 	c.pc.OnICECandidate(func(cand *webrtc.ICECandidate) {
@@ -285,8 +292,8 @@ type venue struct {
 	gone    []*client // whose place others have taken
 }
 
-func newVenue(t *testing.T) *venue {
-	u, err := unit.New(nil)
+func newVenue(t *testing.T, log ...*slog.Logger) *venue {
+	u, err := unit.New(append(log, nil)[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,45 @@ type Demand struct {
 	Anew bool
 	// Wanted is the encoding that was chosen before, and is after Choose.
 	Wanted uint32
+	// Video may be left out where it does not get through; Paused tells that it is.
+	Video, Paused bool
+}
+
+// Least is what the least encodings of all tracks come to, in bit/s: nobody can be
+// sent all of them by less than that.
+func Least(demands []*Demand) int {
+	sum := 0
+	for _, d := range demands {
+		if len(d.Encodings) > 0 {
+			sum += d.Encodings[0].Bitrate
+		}
+	}
+	return sum
+}
+
+// Fits tells whether so much fits into an estimate of what can be received, both
+// in bit/s.
+func Fits(sum, estimate int) bool { return sum <= estimate/100*headroom }
+
+// Relieve prepares Choose for somebody whose connection is poor: of no video there
+// is more than the least encoding, and while that does not fit, the last of them
+// are paused. What is paused stays so as long as Relieve is called.
+func Relieve(estimate int, demands []*Demand) {
+	sum := 0
+	for _, d := range demands {
+		if d.Video {
+			d.Limit = 1
+		}
+		if !d.Paused {
+			sum += Least([]*Demand{d})
+		}
+	}
+	for i := len(demands) - 1; i >= 0 && !Fits(sum, estimate); i-- {
+		if d := demands[i]; d.Video && !d.Paused {
+			d.Paused = true
+			sum -= Least([]*Demand{d})
+		}
+	}
 }
 
 // index gives the place of the encoding that was chosen before, or -1.
@@ -60,14 +99,14 @@ func (c *Chooser) Choose(now time.Time, estimate int, demands []*Demand) {
 	chosen := make([]int, len(demands))
 	sum, most := 0, 0
 	for _, d := range demands {
-		if len(d.Encodings) > 0 {
+		if len(d.Encodings) > 0 && !d.Paused {
 			sum += d.Encodings[0].Bitrate
 			most = max(most, len(d.Encodings))
 		}
 	}
 	for level := 1; level < most; level++ {
 		for i, d := range demands {
-			if level >= len(d.Encodings) || d.Limit > 0 && level >= d.Limit || chosen[i] != level-1 {
+			if d.Paused || level >= len(d.Encodings) || d.Limit > 0 && level >= d.Limit || chosen[i] != level-1 {
 				continue
 			}
 			more := d.Encodings[level].Bitrate - d.Encodings[level-1].Bitrate
@@ -81,7 +120,7 @@ func (c *Chooser) Choose(now time.Time, estimate int, demands []*Demand) {
 	}
 	raised, lowered := false, false
 	for i, d := range demands {
-		if len(d.Encodings) == 0 {
+		if len(d.Encodings) == 0 || d.Paused {
 			continue
 		}
 		old := d.index()

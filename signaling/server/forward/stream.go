@@ -74,6 +74,9 @@ type Stream struct {
 	id        uint16
 	tl0       uint8
 
+	paused bool
+	anew   bool // it goes on with a keyframe
+
 	held      []Packet // of heldFrom, which begins with a keyframe
 	heldFrom  uint32
 	heldSince time.Time
@@ -104,6 +107,19 @@ func (s *Stream) Current() (source uint32, ok bool) {
 	return s.current.source, true
 }
 
+// Follows tells whether it is the encoding with this SSRC whose packets go out, for
+// which no keyframe is needed any more.
+func (s *Stream) Follows(source uint32) bool {
+	return s.current != nil && s.current.source == source && !s.anew
+}
+
+// Pause stops the stream, or lets it go on with the next keyframe of the encoding
+// that is wanted then. What it leaves out is no loss.
+func (s *Stream) Pause(on bool) {
+	s.paused, s.anew = on, s.started
+	s.held = nil
+}
+
 // Report takes a sender report of an encoding, and gives the timestamp of the
 // stream that it is about; ok is false when it is not of the current one.
 func (s *Stream) Report(source uint32, ntp uint64, rtp uint32) (timestamp uint32, ok bool) {
@@ -121,6 +137,14 @@ func (s *Stream) Report(source uint32, ntp uint64, rtp uint32) (timestamp uint32
 // it. Packets of others are dropped, but for those that the current one, or the
 // one before, has sent again.
 func (s *Stream) Take(out []Packet, source uint32, wanted uint32, p Packet) []Packet {
+	if s.paused || s.anew && (source != wanted || !Key(s.codec, p.Payload)) {
+		return out
+	}
+	if s.anew {
+		s.anew = false
+		s.change(source, p)
+		return s.put(out, s.current, p)
+	}
 	if len(p.Payload) == 0 && s.current == nil {
 		return out
 	}
@@ -196,8 +220,9 @@ func (s *Stream) change(source uint32, p Packet) {
 	s.before, s.current = s.current, m
 }
 
-// instant is when, on the stream's clock, the first frame of another encoding is:
-// by what the sender says of both, else by the time gone by. It is always after
+// instant is when, on the stream's clock, the first frame of another encoding is,
+// or of the same one after a pause: by what the sender says of both, else by the
+// time gone by. It is always after
 // what went out before, and late by that much.
 func (s *Stream) instant(source uint32, p Packet) (at, late uint32) {
 	rate := float64(s.codec.ClockRate())
@@ -206,9 +231,13 @@ func (s *Stream) instant(source uint32, p Packet) (at, late uint32) {
 	first := s.timestamp + uint32(rate/1000)
 	a, okA := s.reports[s.current.source]
 	b, okB := s.reports[source]
-	if okA && okB && s.current.source != source {
-		between := float64(int64(b.ntp-a.ntp)) / (1 << 32)
-		exact := a.rtp + s.current.timeShift - s.current.late + uint32(int64(between*rate)) + (p.Timestamp - b.rtp)
+	exact, between := p.Timestamp+s.current.timeShift-s.current.late, 0.0
+	same := s.current.source == source // it was paused, or its sender has begun anew
+	if okA && okB && !same {
+		between = float64(int64(b.ntp-a.ntp)) / (1 << 32)
+		exact = a.rtp + s.current.timeShift - s.current.late + uint32(int64(between*rate)) + (p.Timestamp - b.rtp)
+	}
+	if same || okA && okB {
 		// A stranger's words: not to be believed when far from the truth.
 		if d := int64(int32(exact - at)); float64(max(d, -d)) < rate && math.Abs(between) < 3600 {
 			if int32(exact-first) < 0 {

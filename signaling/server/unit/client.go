@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/roomtape/roomtape/signaling/health"
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/peer"
 	"github.com/roomtape/roomtape/signaling/server/forward"
@@ -38,9 +39,11 @@ type Client struct {
 	streams []string // MediaStream ids of the publisher, for names
 
 	conn atomic.Pointer[peer.Conn] // set by the loop
+	poor atomic.Bool               // so is this: what is sent to it suffers
 
 	// What follows belongs to the loop.
 	chooser forward.Chooser
+	judge   health.Judge
 	open    map[*subscription]*peer.Outlet
 	began   time.Time // when it came
 	heard   bool      // it has offered
@@ -179,6 +182,8 @@ func (c *Client) connect() *peer.Conn {
 // replace gives the connection up. What was subscribed to comes by the next one.
 func (c *Client) replace() {
 	conn := c.conn.Swap(nil)
+	c.judge = health.Judge{}
+	c.poor.Store(false)
 	for s := range c.open {
 		c.room.unit.ledger.end(s)
 	}
@@ -329,10 +334,11 @@ func (c *Client) choose(now time.Time) {
 	for _, s := range all {
 		demands = append(demands, s.publication.demand(s))
 	}
+	c.relieve(now, conn, demands)
 	c.chooser.Choose(now, conn.Receivable(), demands)
 	for i, s := range all {
 		if len(demands[i].Encodings) > 0 {
-			s.publication.choose(s, demands[i].Wanted)
+			s.publication.choose(s, demands[i].Wanted, demands[i].Paused)
 		}
 	}
 }

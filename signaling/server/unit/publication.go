@@ -63,6 +63,7 @@ type subscription struct {
 	// Guarded by the publication's lock.
 	stream *forward.Stream
 	wanted uint32
+	paused bool
 	out    []forward.Packet
 	rate   meter
 
@@ -241,7 +242,7 @@ func (p *publication) open(s *subscription, o *peer.Outlet, codec media.Codec) {
 	defer p.mu.Unlock()
 	// A receiver who misses the packets before a wrap to 0 can't decrypt (RFC 3711
 	// §3.3.1), so the first wrap is far away.
-	s.stream = forward.NewStream(codec, uint16(rand.IntN(1<<15)))
+	s.stream, s.paused = forward.NewStream(codec, uint16(rand.IntN(1<<15))), false
 	s.outlet.Store(o)
 }
 
@@ -274,22 +275,28 @@ func (p *publication) live() []*encoding {
 func (p *publication) demand(s *subscription) *forward.Demand {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d := &forward.Demand{Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted}
+	d := &forward.Demand{
+		Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted,
+		Video: p.kind == media.Video, Paused: s.paused,
+	}
 	for _, e := range p.live() {
 		d.Encodings = append(d.Encodings, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate})
 	}
 	return d
 }
 
-// choose sets which encoding a subscriber is to get, and asks for a keyframe when
-// it is another one than it gets.
-func (p *publication) choose(s *subscription, wanted uint32) {
+// choose sets which encoding a subscriber is to get, if any, and asks for a keyframe
+// when it is another one than it gets.
+func (p *publication) choose(s *subscription, wanted uint32, paused bool) {
 	p.mu.Lock()
 	s.wanted = wanted
 	settled := true
 	if s.stream != nil && p.kind == media.Video {
-		current, ok := s.stream.Current()
-		settled = ok && current == wanted
+		if s.paused != paused {
+			s.paused = paused
+			s.stream.Pause(paused)
+		}
+		settled = paused || s.stream.Follows(wanted)
 	}
 	p.mu.Unlock()
 	if !settled {

@@ -26,7 +26,7 @@ type Forwarded struct {
 	// without what was sent again.
 	Bitrate int
 	// Layer is which of the track's Layers encodings is sent, 0 being the least;
-	// -1: none yet.
+	// -1: none, since there was no keyframe yet or the subscriber can't receive it.
 	Layer, Layers int
 	peer.OutletStats
 }
@@ -36,6 +36,8 @@ type Subscriber struct {
 	Party
 	// Receivable is how much it can receive, in bit/s, as estimated.
 	Receivable int
+	// Poor is set while what is sent to it suffers, and so less is.
+	Poor bool
 }
 
 // Stats is what a unit forwards now, and has forwarded since it began.
@@ -106,7 +108,7 @@ func (u *Unit) Stats() Stats {
 		e.s.publication.describe(e.s, &e.f, now)
 		if n := len(stats.Subscribers); n == 0 || stats.Subscribers[n-1].Party != e.f.Subscriber {
 			if conn := e.s.client.conn.Load(); conn != nil {
-				stats.Subscribers = append(stats.Subscribers, Subscriber{e.f.Subscriber, conn.Receivable()})
+				stats.Subscribers = append(stats.Subscribers, Subscriber{e.f.Subscriber, conn.Receivable(), e.s.client.poor.Load()})
 			}
 		}
 		stats.Tracks = append(stats.Tracks, e.f)
@@ -124,7 +126,7 @@ func (p *publication) describe(s *subscription, f *Forwarded, now time.Time) {
 	f.Bitrate = s.rate.bitrate(now)
 	live := p.live()
 	f.Layers, f.Layer = len(live), -1
-	if s.stream == nil {
+	if s.stream == nil || s.paused {
 		return
 	}
 	if source, ok := s.stream.Current(); ok {
