@@ -43,6 +43,9 @@ type PublisherConfig struct {
 	PlainAudio bool
 	// FIR has keyframes be asked for by FIR, not by PLI.
 	FIR bool
+	// ReportSent has sender reports count from when the last frame was sent, as
+	// pion's do, not from when it was captured.
+	ReportSent bool
 }
 
 // Sent is a frame that was sent.
@@ -78,6 +81,7 @@ type Publisher struct {
 	keyframes  int // asked for
 	reports    int
 	congestion int
+	standing   time.Time // until when
 }
 
 // Publisher adds a publisher, on a host of its own. It is closed when the run

@@ -52,6 +52,7 @@ var scenarios = []scenario{
 	{name: "300 ms round trip, 10 % loss", net: netsim.Config{Delay: 150 * time.Millisecond, Loss: 0.10}, share: 0.995},
 	{name: "20 % of the packets twice, 10 % late", net: netsim.Config{Duplicate: 0.2, Reorder: 0.1}, share: 1},
 	{name: "a link that corrupts 5 %", script: corrupt},
+	{name: "3 % loss, a sender that stands still for up to 3 s", net: netsim.Config{Loss: 0.03}, pub: netsim.PublisherConfig{History: 1024, ReportSent: true}, script: standing, share: 0.9999},
 	{name: "5 % loss, audio without NACK", net: netsim.Config{Loss: 0.05}, pub: netsim.PublisherConfig{PlainAudio: true}, share: 0.9999},
 	{name: "5 % loss, a sender that keeps nothing", net: netsim.Config{Loss: 0.05}, pub: netsim.PublisherConfig{History: -1, FIR: true}},
 	{name: "the same in three temporal layers", net: netsim.Config{Loss: 0.05}, pub: netsim.PublisherConfig{History: -1, Layers: 3}},
@@ -106,6 +107,17 @@ func restart(c *connected) {
 func corrupt(c *connected) {
 	c.n.Change(func(cfg *netsim.Config) { cfg.Corrupt = 0.05 })
 	time.Sleep(c.length)
+}
+
+// standing is a machine that every few seconds has no time for the sender, first
+// before a report has come.
+func standing(c *connected) {
+	end := time.Now().Add(c.length)
+	time.Sleep(200 * time.Millisecond)
+	for i := 0; time.Now().Before(end); i++ {
+		c.pub.Stand([]time.Duration{800, 400, 1700, 200, 3000}[i%5] * time.Millisecond)
+		time.Sleep(4700 * time.Millisecond)
+	}
 }
 
 // play records a call.

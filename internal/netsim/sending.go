@@ -21,6 +21,8 @@ const (
 	firstReport = 500 * time.Millisecond
 	reportEvery = time.Second
 	audioFrame  = 20 * time.Millisecond
+	// catchUp is from frame to frame of what is sent late.
+	catchUp = time.Millisecond
 )
 
 // flow is one track that is sent.
@@ -35,6 +37,7 @@ type flow struct {
 	seq            uint16 // the next one
 	packets, bytes uint32
 	sent           []Sent
+	sentAt         time.Time // the last of sent
 }
 
 // timestamp gives the RTP timestamp of an instant.
@@ -46,7 +49,7 @@ func (f *flow) timestamp(at time.Time) uint32 {
 func (f *flow) send(s Sent, payloads [][]byte) {
 	f.mu.Lock()
 	s.First, s.Packets = f.seq, len(payloads)
-	f.sent = append(f.sent, s)
+	f.sent, f.sentAt = append(f.sent, s), time.Now()
 	f.seq += uint16(len(payloads))
 	f.packets += uint32(len(payloads))
 	for _, b := range payloads {
@@ -96,36 +99,64 @@ func (p *Publisher) Play() bool {
 	return true
 }
 
-func (p *Publisher) every(d time.Duration, send func(n int)) {
-	t := time.NewTicker(d)
-	defer t.Stop()
+func (p *Publisher) every(d time.Duration, send func(n int, due time.Time)) {
+	due := time.Now()
 	for n := 0; ; n++ {
+		due = due.Add(d)
+		if !p.sleepUntil(due) {
+			return
+		}
+		send(n, due)
+		if time.Since(due) > d {
+			time.Sleep(catchUp)
+		}
+	}
+}
+
+// Stand has the publisher stand still for a while, as on a machine that has no
+// time for it. What it should have sent meanwhile it sends right after it.
+func (p *Publisher) Stand(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.standing = time.Now().Add(d)
+}
+
+// sleepUntil waits for an instant, and for the end of standing still. It returns
+// false when the publisher is stopped.
+func (p *Publisher) sleepUntil(at time.Time) bool {
+	for {
+		t := time.NewTimer(time.Until(at))
 		select {
 		case <-p.stop:
-			return
+			t.Stop()
+			return false
 		case <-t.C:
-			send(n)
+		}
+		p.mu.Lock()
+		at = p.standing
+		p.mu.Unlock()
+		if !at.After(time.Now()) {
+			return true
 		}
 	}
 }
 
 // report sends sender reports (RFC 3550 §6.4.1).
 func (p *Publisher) report(f *flow) {
-	t := time.NewTimer(firstReport)
-	defer t.Stop()
-	for {
-		select {
-		case <-p.stop:
-			return
-		case now := <-t.C:
-			f.mu.Lock()
-			r := &rtcp.SenderReport{
-				SSRC: f.ssrc, NTPTime: ntp(now), RTPTime: f.timestamp(now), PacketCount: f.packets, OctetCount: f.bytes,
-			}
-			f.mu.Unlock()
-			_ = p.PC.WriteRTCP([]rtcp.Packet{r}) // fails when the test closes the connection
-			t.Reset(reportEvery)
+	for at := time.Now().Add(firstReport); p.sleepUntil(at); at = time.Now().Add(reportEvery) {
+		if p.cfg.ReportSent {
+			time.Sleep(10 * time.Millisecond) // after a part of what is late
 		}
+		now := time.Now()
+		f.mu.Lock()
+		r := &rtcp.SenderReport{
+			SSRC: f.ssrc, NTPTime: ntp(now), RTPTime: f.timestamp(now), PacketCount: f.packets, OctetCount: f.bytes,
+		}
+		if n := len(f.sent); p.cfg.ReportSent && n > 0 {
+			r.RTPTime = f.timestamp(f.sent[n-1].At.Add(now.Sub(f.sentAt)))
+		}
+		f.mu.Unlock()
+		_ = p.PC.WriteRTCP([]rtcp.Packet{r}) // fails when the test closes the connection
 	}
 }
 
@@ -136,11 +167,11 @@ func ntp(t time.Time) uint64 {
 }
 
 // picture gives a function that captures and sends the n-th picture.
-func (p *Publisher) picture() func(n int) {
+func (p *Publisher) picture() func(n int, due time.Time) {
 	layers := &vp8Layers{layers: max(p.cfg.Layers, 1)}
 	vp9 := &codecs.VP9Payloader{}
-	return func(n int) {
-		s := Sent{At: time.Now()}
+	return func(n int, due time.Time) {
+		s := Sent{At: due}
 		time.Sleep(p.cfg.EncodeTime)
 		p.mu.Lock()
 		s.Key = p.wantKey || p.cfg.KeyEvery > 0 && n%p.cfg.KeyEvery == 0
@@ -166,8 +197,8 @@ func (p *Publisher) picture() func(n int) {
 	}
 }
 
-func (p *Publisher) sendAudio(n int) {
-	s := Sent{Data: Frame(media.Opus, n, 100, true, 0, 0), Key: true, At: time.Now()}
+func (p *Publisher) sendAudio(n int, due time.Time) {
+	s := Sent{Data: Frame(media.Opus, n, 100, true, 0, 0), Key: true, At: due}
 	p.audio.send(s, [][]byte{s.Data})
 }
 

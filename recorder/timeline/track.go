@@ -224,7 +224,7 @@ func (t *Track) Push(f depacket.Frame, arrival time.Duration) {
 // leaps tells whether a frame that is too early is so all at once. After a first
 // frame that came late, those behind it come earlier and earlier.
 func (t *Track) leaps(m, arrival int64) bool {
-	return (m-t.last.media)-(arrival-t.last.arrival) > earlyJump/2
+	return (m-t.last.media)-max(arrival-t.last.arrival, 0) > earlyJump/2
 }
 
 // stamp is when the first packet with a timestamp arrived.
