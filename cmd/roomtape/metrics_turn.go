@@ -3,7 +3,7 @@ package main
 import "github.com/prometheus/client_golang/prometheus"
 
 var turnMetricsOf = struct {
-	allocations, connections, allocated, connected, bytes, packets, lost, refused metric
+	allocations, connections, allocated, connected, bytes, packets, over, lost, refused metric
 }{
 	allocations: gauge("turn_allocations", "Connections that are relayed."),
 	connections: gauge("turn_connections", "Open TCP and TLS connections of TURN clients."),
@@ -11,6 +11,7 @@ var turnMetricsOf = struct {
 	connected:   counter("turn_connections_total", "TCP and TLS connections of TURN clients."),
 	bytes:       counter("turn_bytes_total", "Bytes relayed, UDP payload.", "direction"),
 	packets:     counter("turn_packets_total", "Packets relayed.", "direction"),
+	over:        counter("turn_over_bitrate_packets_total", "Packets that were not relayed since their connection has its bitrate.", "direction"),
 	lost:        counter("turn_lost_packets_total", "Packets for clients that read their TCP connection too slowly."),
 	refused:     counter("turn_refused_total", "What the TURN server has refused.", "reason"),
 }
@@ -18,7 +19,7 @@ var turnMetricsOf = struct {
 // Describe implements prometheus.Collector.
 func (t *turnServer) Describe(ch chan<- *prometheus.Desc) {
 	m := &turnMetricsOf
-	for _, d := range []metric{m.allocations, m.connections, m.allocated, m.connected, m.bytes, m.packets, m.lost, m.refused} {
+	for _, d := range []metric{m.allocations, m.connections, m.allocated, m.connected, m.bytes, m.packets, m.over, m.lost, m.refused} {
 		ch <- d.desc
 	}
 }
@@ -34,6 +35,8 @@ func (t *turnServer) Collect(ch chan<- prometheus.Metric) {
 	m.bytes.emit(ch, float64(n.BytesFromPeers), "from_peers")
 	m.packets.emit(ch, float64(n.PacketsToPeers), "to_peers")
 	m.packets.emit(ch, float64(n.PacketsFromPeers), "from_peers")
+	m.over.emit(ch, float64(n.OverToPeers), "to_peers")
+	m.over.emit(ch, float64(n.OverFromPeers), "from_peers")
 	m.lost.emit(ch, float64(n.Lost))
 	for reason, count := range n.Refused {
 		m.refused.emit(ch, float64(count), reason)

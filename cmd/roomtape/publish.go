@@ -193,9 +193,23 @@ func sourceOptionsOf(c *cli.Context) (sourceOptions, error) {
 	return o, nil
 }
 
-// parseBitrate reads a number of bit/s, with k or M after it for a thousand or a
-// million.
+// parseBitrate reads a bitrate that can be published; see parseRate.
 func parseBitrate(s string) (int, error) {
+	b, err := parseRate(s)
+	switch {
+	case err != nil:
+		return 0, err
+	case b < capture.MinBitrate:
+		return 0, fmt.Errorf("%q is less than %dk", s, capture.MinBitrate/1000)
+	case b > capture.MaxBitrate:
+		return 0, fmt.Errorf("%q is more than %dM", s, capture.MaxBitrate/1_000_000)
+	}
+	return b, nil
+}
+
+// parseRate reads a number of bit/s, with k or M after it for a thousand or a
+// million: less than 1000M.
+func parseRate(s string) (int, error) {
 	number, unit := s, 1.0
 	for suffix, times := range map[string]float64{"k": 1e3, "K": 1e3, "m": 1e6, "M": 1e6} {
 		if n, ok := strings.CutSuffix(s, suffix); ok {
@@ -206,14 +220,7 @@ func parseBitrate(s string) (int, error) {
 	if err != nil || !(f > 0 && f*unit < 1e9) {
 		return 0, fmt.Errorf("%q is no bitrate: want one as 800k or 2.5M", s)
 	}
-	b := int(f * unit)
-	switch {
-	case b < capture.MinBitrate:
-		return 0, fmt.Errorf("%q is less than %dk", s, capture.MinBitrate/1000)
-	case b > capture.MaxBitrate:
-		return 0, fmt.Errorf("%q is more than %dM", s, capture.MaxBitrate/1_000_000)
-	}
-	return b, nil
+	return int(f * unit), nil
 }
 
 // parseSize reads "1280x720", and "" as nothing.

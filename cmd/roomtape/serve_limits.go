@@ -15,6 +15,7 @@ func guardFlags() []cli.Flag {
 		tokenSecretFlag(),
 		&cli.IntFlag{Name: "address-sockets", Value: 1000, Usage: "at most `N` WebSockets at once from one address (0: any number)"},
 		&cli.IntFlag{Name: "address-joins", Value: 20, Usage: "at most `N` new WebSockets, or joins, a second from one address (0: any number)"},
+		&cli.IntFlag{Name: "address-credentials", Value: 10, Usage: "at most `N` requests a second for TURN credentials from one address (0: any number)"},
 		&cli.IntFlag{Name: "address-messages", Value: 2000, Usage: "at most `N` messages a second from one address (0: any number)"},
 	}
 }
@@ -38,6 +39,7 @@ func guardOf(c *cli.Context, limits *server.Config) error {
 	}
 	limits.AddressSockets = number("address-sockets")
 	limits.AddressJoins = float64(number("address-joins"))
+	limits.AddressCredentials = float64(number("address-credentials"))
 	limits.AddressMessages = float64(number("address-messages"))
 	return err
 }

@@ -9,15 +9,16 @@ import (
 )
 
 var serveMetricsOf = struct {
-	rooms, peers, sockets, joins, messages, bytes, refused metric
+	rooms, peers, sockets, joins, credentials, messages, bytes, refused metric
 }{
-	rooms:    gauge("server_rooms", "Rooms with somebody in them."),
-	peers:    gauge("server_peers", "Peers in all rooms."),
-	sockets:  gauge("server_sockets", "Open WebSockets."),
-	joins:    counter("server_joins_total", "Peers that have joined a room."),
-	messages: counter("server_messages_total", "Messages over WebSockets.", "direction"),
-	bytes:    counter("server_message_bytes_total", "Bytes of messages over WebSockets.", "direction"),
-	refused:  counter("server_refused_total", "What was refused, by the code of the error.", "code"),
+	rooms:       gauge("server_rooms", "Rooms with somebody in them."),
+	peers:       gauge("server_peers", "Peers in all rooms."),
+	sockets:     gauge("server_sockets", "Open WebSockets."),
+	joins:       counter("server_joins_total", "Peers that have joined a room."),
+	credentials: counter("server_credentials_total", "TURN credentials that /turn has given."),
+	messages:    counter("server_messages_total", "Messages over WebSockets.", "direction"),
+	bytes:       counter("server_message_bytes_total", "Bytes of messages over WebSockets.", "direction"),
+	refused:     counter("server_refused_total", "What was refused, by the code of the error.", "code"),
 }
 
 // serverCollector gives what a room server counts to Prometheus.
@@ -26,7 +27,7 @@ type serverCollector struct{ rooms *server.Server }
 // Describe implements prometheus.Collector.
 func (c serverCollector) Describe(ch chan<- *prometheus.Desc) {
 	m := &serveMetricsOf
-	for _, d := range []metric{m.rooms, m.peers, m.sockets, m.joins, m.messages, m.bytes, m.refused} {
+	for _, d := range []metric{m.rooms, m.peers, m.sockets, m.joins, m.credentials, m.messages, m.bytes, m.refused} {
 		ch <- d.desc
 	}
 }
@@ -38,6 +39,7 @@ func (c serverCollector) Collect(ch chan<- prometheus.Metric) {
 	m.peers.emit(ch, float64(n.Peers))
 	m.sockets.emit(ch, float64(n.Sockets))
 	m.joins.emit(ch, float64(n.Joins))
+	m.credentials.emit(ch, float64(n.Credentials))
 	m.messages.emit(ch, float64(n.MessagesIn), "in")
 	m.messages.emit(ch, float64(n.MessagesOut), "out")
 	m.bytes.emit(ch, float64(n.BytesIn), "in")

@@ -23,6 +23,8 @@ const (
 	defaultTURNTotal      = 4096
 	defaultTURNPerUser    = 256
 	defaultTURNPerAddress = 1024
+	defaultTURNBitrate    = "50M"
+	leastTURNBitrate      = 64_000 // for sound alone
 	defaultTURNAge        = 168 * time.Hour
 )
 
@@ -41,6 +43,7 @@ func turnFlags() []cli.Flag {
 		&cli.IntFlag{Name: "turn-max-allocations", Value: defaultTURNTotal, Usage: "relay for at most `N` connections at once"},
 		&cli.IntFlag{Name: "turn-max-per-user", Value: defaultTURNPerUser, Usage: "… of at most `N` of one name"},
 		&cli.IntFlag{Name: "turn-max-per-address", Value: defaultTURNPerAddress, Usage: "… of at most `N` of one client address"},
+		&cli.StringFlag{Name: "turn-max-bitrate", Value: defaultTURNBitrate, Usage: "relay at most `RATE` bit/s for one connection each way, as 50M (0: any amount)"},
 		&cli.DurationFlag{Name: "turn-max-age", Value: defaultTURNAge, Usage: "relay for one connection for at most `TIME`"},
 	}
 }
@@ -85,6 +88,16 @@ func turnOptionsOf(c *cli.Context) (*turnOptions, error) {
 		if c.Int(name) < 1 {
 			return nil, usagef("--%s %d is less than 1", name, c.Int(name))
 		}
+	}
+	if text := c.String("turn-max-bitrate"); text != "0" {
+		bitrate, err := parseRate(text)
+		if err != nil {
+			return nil, usagef("--turn-max-bitrate: %w", err)
+		}
+		if bitrate < leastTURNBitrate {
+			return nil, usagef("--turn-max-bitrate %s is less than %dk", text, leastTURNBitrate/1000)
+		}
+		o.config.MaxBitrate = int64(bitrate)
 	}
 	if o.ttl < time.Second {
 		return nil, usagef("--turn-ttl %v is less than 1s", o.ttl)

@@ -53,7 +53,8 @@ func TestServeTURN(t *testing.T) {
 	if in := time.Until(time.Unix(expires, 0)); err != nil || name != "alice" || in < 50*time.Second || in > time.Minute {
 		t.Errorf("%q in %v, %v", name, in, err)
 	}
-	for _, want := range []string{"roomtape_turn_allocations 0", `roomtape_turn_refused_total{reason="expired"} 0`, `roomtape_turn_bytes_total{direction="to_peers"} 0`} {
+	for _, want := range []string{"roomtape_turn_allocations 0", `roomtape_turn_refused_total{reason="expired"} 0`, `roomtape_turn_bytes_total{direction="to_peers"} 0`,
+		`roomtape_turn_over_bitrate_packets_total{direction="from_peers"} 0`, "roomtape_server_credentials_total 1"} {
 		if text := get("/metrics"); !strings.Contains(text, want+"\n") {
 			t.Errorf("no %s in the metrics", want)
 		}

@@ -23,11 +23,11 @@ const (
 // address is what comes from one place on the network, whoever they say they
 // are.
 type address struct {
-	joins, messages *rate.Limiter
+	joins, messages, credentials *rate.Limiter
 
 	// Guarded by the lock of the addresses.
 	sockets int
-	left    time.Time // when there was a socket last
+	left    time.Time // when there was a socket, or a request for credentials, last
 }
 
 // addresses are those that have a socket, and those that had one less than
@@ -62,22 +62,9 @@ func addressOf(remote string) netip.Prefix {
 func (l *addresses) enter(from netip.Prefix, cfg Config, now time.Time) (a *address, refusal string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sweep(now)
-	if a = l.known[from]; a == nil {
-		if len(l.known) >= maxAddresses {
-			return nil, "the server has too many clients"
-		}
-		a = &address{
-			joins:    rate.NewLimiter(rate.Limit(cfg.AddressJoins), burstOf(cfg.AddressJoins)),
-			messages: rate.NewLimiter(rate.Limit(cfg.AddressMessages), max(burstOf(cfg.AddressMessages), cost(cfg.MaxMessage))),
-			left:     now,
-		}
-		if l.known == nil {
-			l.known = make(map[netip.Prefix]*address)
-		}
-		l.known[from] = a
-	}
-	switch {
+	switch a = l.get(from, cfg, now); {
+	case a == nil:
+		return nil, "the server has too many clients"
 	case a.sockets >= cfg.AddressSockets:
 		return nil, fmt.Sprintf("there are %d connections from this address already", a.sockets)
 	case !a.joins.AllowN(now, 1):
@@ -85,6 +72,42 @@ func (l *addresses) enter(from netip.Prefix, cfg Config, now time.Time) (a *addr
 	}
 	a.sockets++
 	return a, ""
+}
+
+// mayAsk counts a request for TURN credentials, and tells whether it is none too
+// many.
+func (l *addresses) mayAsk(from netip.Prefix, cfg Config, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.get(from, cfg, now)
+	if a == nil {
+		return false
+	}
+	a.left = now
+	return a.credentials.AllowN(now, 1)
+}
+
+// get gives what is known of an address, or nil when there are too many. It is
+// called locked.
+func (l *addresses) get(from netip.Prefix, cfg Config, now time.Time) *address {
+	l.sweep(now)
+	a := l.known[from]
+	if a == nil {
+		if len(l.known) >= maxAddresses {
+			return nil
+		}
+		a = &address{
+			credentials: rate.NewLimiter(rate.Limit(cfg.AddressCredentials), burstOf(cfg.AddressCredentials)),
+			joins:       rate.NewLimiter(rate.Limit(cfg.AddressJoins), burstOf(cfg.AddressJoins)),
+			messages:    rate.NewLimiter(rate.Limit(cfg.AddressMessages), max(burstOf(cfg.AddressMessages), cost(cfg.MaxMessage))),
+			left:        now,
+		}
+		if l.known == nil {
+			l.known = make(map[netip.Prefix]*address)
+		}
+		l.known[from] = a
+	}
+	return a
 }
 
 // burstOf is what may come at once where so many may a second.

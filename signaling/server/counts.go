@@ -12,16 +12,23 @@ type Counts struct {
 	Rooms, Peers, Sockets int
 	// Joins counts the peers that have joined.
 	Joins int64
+	// Credentials counts those that were given for TURN.
+	Credentials int64
 	// MessagesIn and BytesIn were read from WebSockets, MessagesOut and
 	// BytesOut written to them.
 	MessagesIn, BytesIn, MessagesOut, BytesOut int64
 	// Refused counts what was refused, by the code of the error that was sent,
-	// or RefusedSocket.
+	// or RefusedSocket or RefusedCredentials.
 	Refused map[string]int64
 }
 
-// RefusedSocket is the Counts.Refused of WebSockets that were not let in.
-const RefusedSocket = "socket"
+// RefusedSocket is the Counts.Refused of WebSockets that were not let in, and
+// RefusedCredentials that of requests for TURN credentials that came too fast or
+// without a right to them.
+const (
+	RefusedSocket      = "socket"
+	RefusedCredentials = "credentials"
+)
 
 // counts has a lock of its own, which is held for nothing else.
 type counts struct {
@@ -47,6 +54,12 @@ func (c *counts) joined() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.Joins++
+}
+
+func (c *counts) gave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Credentials++
 }
 
 // refused counts by a code, which must be one of ours: there may only be so many.

@@ -50,6 +50,10 @@ func (s *Server) serveRelay(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 	case s.cfg.Relay == nil:
 		w.WriteHeader(http.StatusNoContent) // to a page, not found would be a fault
+	case !s.addresses.mayAsk(addressOf(r.RemoteAddr), s.cfg, time.Now()):
+		s.counts.refused(RefusedCredentials)
+		h.Set("Retry-After", "5")
+		http.Error(w, "too many requests from this address in a short time", http.StatusTooManyRequests)
 	default:
 		name := r.URL.Query().Get("user")
 		if what := badID(name); what != "" {
@@ -59,10 +63,12 @@ func (s *Server) serveRelay(w http.ResponseWriter, r *http.Request) {
 		claims, err := s.Authorize(r)
 		switch {
 		case err != nil:
+			s.counts.refused(RefusedCredentials)
 			h.Set("WWW-Authenticate", "Bearer")
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 			return
 		case claims.PeerID != "" && claims.PeerID != name:
+			s.counts.refused(RefusedCredentials)
 			http.Error(w, "the token is for another peer_id", http.StatusForbidden)
 			return
 		}
@@ -70,6 +76,7 @@ func (s *Server) serveRelay(w http.ResponseWriter, r *http.Request) {
 		if !claims.Expires.IsZero() {
 			most = time.Until(claims.Expires)
 		}
+		s.counts.gave()
 		h.Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.cfg.Relay(name, most)) // an error here is the client gone
 	}

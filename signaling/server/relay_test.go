@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/roomtape/roomtape/signaling/token"
@@ -116,4 +117,47 @@ func TestRelayNeedsAToken(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCredentialsOfAnAddress: who asks too often waits, others and those who come
+// in don't.
+func TestCredentialsOfAnAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Config{AddressCredentials: 2, TokenSecret: []byte("s"), Relay: func(string, time.Duration) Relay { return Relay{} }})
+		ask := func(from string) int {
+			r := httptest.NewRequest("GET", "/turn?user=a", nil)
+			r.RemoteAddr = from
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			return w.Code
+		}
+		count := func(from string, n int) (refused int) {
+			for range n {
+				switch code := ask(from); code {
+				case http.StatusTooManyRequests:
+					refused++
+				case http.StatusUnauthorized: // guessing tokens counts too
+				default:
+					t.Errorf("status %d", code)
+				}
+			}
+			return refused
+		}
+		if n := count("192.0.2.1:1", 50); n != 30 {
+			t.Errorf("%d of 50 are refused", n)
+		}
+		// By asking on, nobody is forgotten and begins anew.
+		for range 40 {
+			time.Sleep(time.Second)
+			if n := count("192.0.2.1:2", 10); n != 8 {
+				t.Fatalf("%d of 10 in a second are refused", n)
+			}
+		}
+		if n := count("192.0.2.2:1", 20); n != 0 {
+			t.Errorf("another address: %d are refused", n)
+		}
+		if c := s.Counts(); c.Refused[RefusedCredentials] != 50+400+20 || c.Credentials != 0 {
+			t.Errorf("%+v", c)
+		}
+	})
 }

@@ -60,6 +60,9 @@ type Config struct {
 	// worth may come at once, and room for the largest message.
 	AddressSockets                int
 	AddressJoins, AddressMessages float64
+	// AddressCredentials is how many times a second one address may ask for TURN
+	// credentials, in the same way. Default 10; less than 0: any number.
+	AddressCredentials float64
 	// Origins are patterns (as of path.Match, without regard to case) of the
 	// hosts whose pages may connect, or of scheme and host when a pattern has
 	// "://" in it. Pages of the server's own host always may, and so may
@@ -108,6 +111,7 @@ func (c Config) withDefaults() Config {
 	c.AddressSockets = orNoLimit(c.AddressSockets, 1000)
 	c.AddressJoins = orNoLimit(c.AddressJoins, 20)
 	c.AddressMessages = orNoLimit(c.AddressMessages, 2000)
+	c.AddressCredentials = orNoLimit(c.AddressCredentials, 10)
 	c.Burst = max(orElse(c.Burst, 100+25*c.MaxPeers), cost(c.MaxMessage))
 	c.JoinTimeout = orElse(c.JoinTimeout, 5*time.Second)
 	c.WriteTimeout = orElse(c.WriteTimeout, 10*time.Second)

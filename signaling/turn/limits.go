@@ -33,9 +33,20 @@ const (
 	// takes less than its MTU.
 	maxFrame = mtu - 1
 	mtu      = 1700
+	// leastBurst is what an allocation may relay at once in each direction, bytes.
+	leastBurst = 128 << 10
 	// buffer is what sockets that take the packets of many should hold, bytes.
 	buffer = 4 << 20
 )
+
+// newPace gives what keeps one direction of an allocation to a bitrate, if there
+// is one: it allows bytes.
+func newPace(bitrate int64) *rate.Limiter {
+	if bitrate == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(bitrate)/8, int(max(leastBurst, min(bitrate/8, 1<<30))))
+}
 
 // sources limits what each address does in its time. It is safe for concurrent
 // use.

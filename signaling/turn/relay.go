@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pion/turn/v5"
+	"golang.org/x/time/rate"
 )
 
 // generator opens the sockets of the allocations of one listener.
@@ -65,7 +66,10 @@ func (g *generator) AllocatePacketConn(c turn.AllocateListenerConfig) (net.Packe
 		s.refuse(noPort, from, c.UserID)
 		return nil, nil, err
 	}
-	r := &relay{UDPConn: socket, server: s, listener: g.listener, user: c.UserID, from: from, counts: counts}
+	r := &relay{
+		UDPConn: socket, server: s, listener: g.listener, user: c.UserID, from: from, counts: counts,
+		toPeers: newPace(s.cfg.MaxBitrate), fromPeers: newPace(s.cfg.MaxBitrate),
+	}
 	if !s.add() {
 		_ = socket.Close()
 		if counts {
@@ -132,18 +136,30 @@ type relay struct {
 	from     netip.AddrPort
 	counts   bool // rather than being a search for a port
 	once     sync.Once
+
+	toPeers, fromPeers *rate.Limiter
 }
 
 func (r *relay) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, from, err := r.UDPConn.ReadFrom(b)
-	if err == nil {
-		r.server.counters.bytesFromPeers.Add(uint64(n))
-		r.server.counters.packetsFromPeers.Add(1)
+	for {
+		n, from, err := r.UDPConn.ReadFrom(b)
+		if err == nil && !r.fromPeers.AllowN(time.Now(), n) {
+			r.server.counters.overFromPeers.Add(1)
+			continue
+		}
+		if err == nil {
+			r.server.counters.bytesFromPeers.Add(uint64(n))
+			r.server.counters.packetsFromPeers.Add(1)
+		}
+		return n, from, err
 	}
-	return n, from, err
 }
 
 func (r *relay) WriteTo(b []byte, to net.Addr) (int, error) {
+	if !r.toPeers.AllowN(time.Now(), len(b)) {
+		r.server.counters.overToPeers.Add(1)
+		return len(b), nil // lost, as on any network
+	}
 	n, err := r.UDPConn.WriteTo(b, to)
 	if err == nil {
 		r.server.counters.bytesToPeers.Add(uint64(n))

@@ -41,6 +41,10 @@ type Config struct {
 	// Rate is how many requests a second one client address may send, on
 	// average. What is relayed does not count. Default 200.
 	Rate float64
+	// MaxBitrate is how much one allocation may relay in each direction, in
+	// bit/s of UDP payload, after a burst of a second's worth or 128 KiB; more is
+	// lost, as on a link of that speed. Default: any amount.
+	MaxBitrate int64
 	// MaxAge is how long an allocation can be refreshed. It ends up to an hour
 	// later. Default 168 h.
 	MaxAge time.Duration
@@ -83,6 +87,8 @@ func (c Config) check() error {
 		return errors.New("turn: there is no public address")
 	case c.MinPort > c.MaxPort:
 		return fmt.Errorf("turn: ports %d to %d are no range", c.MinPort, c.MaxPort)
+	case c.MaxBitrate < 0:
+		return fmt.Errorf("turn: a bitrate of %d is less than nothing", c.MaxBitrate)
 	case len(c.Realm) > 127:
 		return errors.New("turn: the realm is longer than 127 bytes")
 	}

@@ -12,6 +12,9 @@ type Stats struct {
 	// Bytes and packets relayed, the UDP payloads alone: ToPeers from clients
 	// to their peers, FromPeers the other way.
 	BytesToPeers, BytesFromPeers, PacketsToPeers, PacketsFromPeers uint64
+	// OverToPeers and OverFromPeers are packets beyond Config.MaxBitrate, which
+	// were not relayed.
+	OverToPeers, OverFromPeers uint64
 	// Lost are packets for clients that read their TCP connection too slowly.
 	Lost uint64
 	// Refused counts what was refused, by reason: "malformed", "expired" and
@@ -50,7 +53,7 @@ func (r refusal) String() string {
 type counters struct {
 	allocations, connections                                       atomic.Uint64
 	bytesToPeers, bytesFromPeers, packetsToPeers, packetsFromPeers atomic.Uint64
-	lost                                                           atomic.Uint64
+	lost, overToPeers, overFromPeers                               atomic.Uint64
 	refused                                                        [refusals]atomic.Uint64
 }
 
@@ -62,7 +65,8 @@ func (s *Server) Stats() Stats {
 		Allocations: c.allocations.Load(), Connections: c.connections.Load(),
 		BytesToPeers: c.bytesToPeers.Load(), BytesFromPeers: c.bytesFromPeers.Load(),
 		PacketsToPeers: c.packetsToPeers.Load(), PacketsFromPeers: c.packetsFromPeers.Load(),
-		Lost:    c.lost.Load(),
+		Lost:        c.lost.Load(),
+		OverToPeers: c.overToPeers.Load(), OverFromPeers: c.overFromPeers.Load(),
 		Refused: make(map[string]uint64, refusals),
 	}
 	s.quotas.mu.Lock()
