@@ -18,7 +18,10 @@ const (
 // Encoding is one of the encodings of a track, which is being sent.
 type Encoding struct {
 	Source  uint32 // SSRC
-	Bitrate int    // bit/s, as measured
+	Bitrate int    // bit/s, as measured, of what is kept
+	// Layers are those of the source that are kept. A source with layers is as
+	// many encodings as there are steps between them.
+	Layers Layers
 }
 
 // Demand is what a subscriber wants of one track.
@@ -30,8 +33,10 @@ type Demand struct {
 	// Anew is set when the wish is a new one, which is granted at once if it can
 	// be.
 	Anew bool
-	// Wanted is the encoding that was chosen before, and is after Choose.
+	// Wanted and Layers are the encoding that was chosen before, and is after
+	// Choose.
 	Wanted uint32
+	Layers Layers
 	// Video may be left out where it does not get through; Paused tells that it is.
 	Video, Paused bool
 }
@@ -76,7 +81,7 @@ func Relieve(estimate int, demands []*Demand) {
 // index gives the place of the encoding that was chosen before, or -1.
 func (d *Demand) index() int {
 	for i, e := range d.Encodings {
-		if e.Source == d.Wanted {
+		if e.Source == d.Wanted && e.Layers == d.Layers {
 			return i
 		}
 	}
@@ -134,7 +139,7 @@ func (c *Chooser) Choose(now time.Time, estimate int, demands []*Demand) {
 		case chosen[i] < old && (d.Limit == 0 || old < d.Limit):
 			lowered = true
 		}
-		d.Wanted = d.Encodings[chosen[i]].Source
+		d.Wanted, d.Layers = d.Encodings[chosen[i]].Source, d.Encodings[chosen[i]].Layers
 	}
 	switch {
 	case lowered && now.Sub(c.raised) < regret:

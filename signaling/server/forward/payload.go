@@ -8,6 +8,13 @@ type picture struct {
 	id, idSize int // where PictureID is, and its size in bytes
 	tl0        int // where TL0PICIDX is
 	key        bool
+
+	// layered is set when the packet says which layers it is of. intra: nothing
+	// before its picture is referred to. up: pictures of higher temporal layers may
+	// be taken from here on (VP9), or this one may (VP8). ends: it is the last of
+	// its spatial layer.
+	layered, intra, up, ends bool
+	layers                   Layers
 }
 
 // look reads the payload of a packet. What is cut short or of another codec has
@@ -55,6 +62,9 @@ func lookVP8(b []byte) picture {
 			at++
 		}
 		if flags&0x30 != 0 {
+			if flags&0x20 != 0 && len(b) > at {
+				p.layered, p.up, p.layers.Temporal = true, b[at]&0x20 != 0, int8(b[at]>>6)
+			}
 			at++
 		}
 	}
@@ -62,6 +72,7 @@ func lookVP8(b []byte) picture {
 		return picture{}
 	}
 	p.key = b[0]&0x17 == 0x10 && len(b) > at && b[at]&1 == 0
+	p.intra = p.key
 	return p
 }
 
@@ -87,6 +98,7 @@ func lookVP9(b []byte) picture {
 			return picture{}
 		}
 		spatial = b[at] >> 1 & 7
+		p.layered, p.up, p.layers = true, b[at]&0x10 != 0, Layers{int8(spatial), int8(b[at] >> 5)}
 		at++
 		if b[0]&0x10 == 0 {
 			p.tl0 = at
@@ -96,7 +108,8 @@ func lookVP9(b []byte) picture {
 	if len(b) < at {
 		return picture{}
 	}
-	p.key = b[0]&0x48 == 0x08 && spatial == 0 // the beginning, and refers to nothing
+	p.intra, p.ends = b[0]&0x40 == 0 && spatial == 0, b[0]&0x04 != 0
+	p.key = p.intra && b[0]&0x08 != 0 // the beginning
 	return p
 }
 

@@ -35,6 +35,8 @@ type Packet struct {
 type place struct {
 	in, out uint16
 	state   byte
+	kept    Layers // by then, and idShift too
+	idShift uint16
 }
 
 const (
@@ -55,7 +57,14 @@ type mapping struct {
 	last      uint32 // when another followed: the timestamp that went out last
 	idShift   uint16
 	tl0Shift  uint8
-	places    [window]place
+
+	layered bool   // it says which layers its packets are of
+	kept    Layers // of those
+	picture uint32 // the timestamp of the newest picture
+	left    bool   // a picture was left out, the one with this timestamp last
+	leftOut uint32
+
+	places [window]place
 }
 
 // Stream makes the packets of a track's encodings one stream. It is used by one
@@ -65,6 +74,7 @@ type Stream struct {
 	current *mapping
 	before  *mapping
 	started bool
+	wanted  Layers
 
 	// What went out last.
 	sequence  uint16
@@ -95,7 +105,7 @@ const maxReports = 16
 
 // NewStream makes a stream of this codec whose packets begin with this number.
 func NewStream(codec media.Codec, sequence uint16) *Stream {
-	return &Stream{codec: codec, sequence: sequence - 1, whole: true, reports: map[uint32]report{}}
+	return &Stream{codec: codec, sequence: sequence - 1, whole: true, wanted: All, reports: map[uint32]report{}}
 }
 
 // Current is the encoding, by its SSRC, whose packets go out; ok is false before
@@ -107,10 +117,11 @@ func (s *Stream) Current() (source uint32, ok bool) {
 	return s.current.source, true
 }
 
-// Follows tells whether it is the encoding with this SSRC whose packets go out, for
-// which no keyframe is needed any more.
+// Follows tells whether it is the encoding with this SSRC whose packets go out, with
+// all the spatial layers that are wanted, for which no keyframe is needed any more.
 func (s *Stream) Follows(source uint32) bool {
-	return s.current != nil && s.current.source == source && !s.anew
+	m := s.current
+	return m != nil && m.source == source && !s.anew && (!m.layered || m.kept.Spatial >= s.wanted.Spatial)
 }
 
 // Pause stops the stream, or lets it go on with the next keyframe of the encoding
@@ -194,7 +205,7 @@ func (s *Stream) release(out []Packet, wanted uint32) []Packet {
 
 // change makes an encoding the current one. Its first packet is p.
 func (s *Stream) change(source uint32, p Packet) {
-	m := &mapping{source: source, fresh: true}
+	m := &mapping{source: source, fresh: true, kept: All}
 	next := s.sequence + 1
 	if s.started && !s.whole {
 		// What has gone out of the last frame is not all of it, and must not be
@@ -274,27 +285,32 @@ func (s *Stream) put(out []Packet, m *mapping, p Packet) []Packet {
 			return out // of a frame in whose place the other encoding has begun
 		}
 		at.state = taken
-		q := s.rewritten(m, p, at.out)
+		info := look(s.codec, p.Payload)
+		if len(p.Payload) > 0 && info.layered && !info.layers.within(at.kept) {
+			// Its number is missed, and says that there is nothing.
+			p.Payload, p.Marker, p.Capture, p.Dependency = []byte{}, false, nil, nil
+		}
+		p.Marker = p.Marker || info.last(at.kept)
+		q := s.rewritten(m, p, at.out, at.idShift)
 		if m == s.current {
 			s.note(m, q)
 		}
 		return append(out, q)
 	}
 	for n := m.highest + 1; n != p.Sequence; n++ {
-		m.places[n%window] = place{in: n, out: n + m.shift, state: reserved}
+		m.places[n%window] = place{in: n, out: n + m.shift, state: reserved, kept: m.kept, idShift: m.idShift}
 	}
 	m.highest, m.began = p.Sequence, true
-	if len(p.Payload) == 0 { // it probes the bandwidth: what follows moves up
-		m.places[p.Sequence%window] = place{in: p.Sequence, state: taken}
-		m.shift--
-		if number := p.Sequence + m.shift; number != s.sequence {
-			s.sequence, s.whole = number, false // it is still to come
-		}
+	info := look(s.codec, p.Payload)
+	s.settle(m, info, p)
+	if len(p.Payload) == 0 || info.layered && !info.layers.within(m.kept) {
+		s.leave(m, info, p) // or it probes the bandwidth
 		return out
 	}
+	p.Marker = p.Marker || info.last(m.kept)
 	number := p.Sequence + m.shift
 	m.places[p.Sequence%window] = place{in: p.Sequence, out: number, state: taken}
-	q := s.rewritten(m, p, number)
+	q := s.rewritten(m, p, number, m.idShift)
 	s.started, s.sequence, s.at = true, number, p.Arrival
 	s.note(m, q)
 	return append(out, q)
@@ -319,15 +335,15 @@ func (s *Stream) note(m *mapping, q Packet) {
 }
 
 // rewritten gives the packet as it goes out.
-func (s *Stream) rewritten(m *mapping, p Packet, number uint16) Packet {
+func (s *Stream) rewritten(m *mapping, p Packet, number, idShift uint16) Packet {
 	p.Sequence = number
 	p.Timestamp += m.timeShift
 	info := look(s.codec, p.Payload)
-	id, tl0 := info.idSize > 0 && m.idShift != 0, info.tl0 > 0 && info.tl0 < len(p.Payload) && m.tl0Shift != 0
+	id, tl0 := info.idSize > 0 && idShift != 0, info.tl0 > 0 && info.tl0 < len(p.Payload) && m.tl0Shift != 0
 	if id || tl0 {
 		b := append([]byte(nil), p.Payload...)
 		if id {
-			info.setID(b, info.getID(b)+m.idShift)
+			info.setID(b, info.getID(b)+idShift)
 		}
 		if tl0 {
 			b[info.tl0] += m.tl0Shift

@@ -228,7 +228,7 @@ func TestReportIsOfTheStream(t *testing.T) {
 }
 
 func TestChooser(t *testing.T) {
-	three := []Encoding{{1, 150_000}, {2, 500_000}, {3, 2_000_000}}
+	three := []Encoding{{Source: 1, Bitrate: 150_000}, {Source: 2, Bitrate: 500_000}, {Source: 3, Bitrate: 2_000_000}}
 	now := epoch
 	var c Chooser
 	d := &Demand{Encodings: three}
@@ -262,7 +262,7 @@ func TestChooserSharesEvenly(t *testing.T) {
 	demands := make([]*Demand, 3)
 	for i := range demands {
 		n := uint32(10 * i)
-		demands[i] = &Demand{Encodings: []Encoding{{n + 1, 100_000}, {n + 2, 400_000}, {n + 3, 1_500_000}}}
+		demands[i] = &Demand{Encodings: []Encoding{{Source: n + 1, Bitrate: 100_000}, {Source: n + 2, Bitrate: 400_000}, {Source: n + 3, Bitrate: 1_500_000}}}
 	}
 	c.Choose(epoch, 1_400_000, demands)
 	for i, want := range []uint32{2, 12, 22} {

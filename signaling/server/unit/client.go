@@ -338,7 +338,7 @@ func (c *Client) choose(now time.Time) {
 	c.chooser.Choose(now, conn.Receivable(), demands)
 	for i, s := range all {
 		if len(demands[i].Encodings) > 0 {
-			s.publication.choose(s, demands[i].Wanted, demands[i].Paused)
+			s.publication.choose(s, demands[i].Wanted, demands[i].Layers, demands[i].Paused)
 		}
 	}
 }

@@ -42,6 +42,8 @@ type encoding struct {
 	since time.Time // of what is counted
 	bytes int
 	rate  int // bit/s
+	// The same of each layer, spatial first, when it says which.
+	layerBytes, layerRates [forward.MaxLayers][forward.MaxLayers]int
 
 	asked time.Time // for a keyframe
 	owed  bool      // somebody has asked since
@@ -64,6 +66,7 @@ type subscription struct {
 	stream *forward.Stream
 	wanted uint32
 	paused bool
+	layers forward.Layers
 	out    []forward.Packet
 	rate   meter
 
@@ -156,7 +159,7 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 		return nil
 	}
 	e := p.encodings[i]
-	e.count(packet)
+	e.count(codec, packet)
 	if p.codec == media.CodecUnknown {
 		p.codec = codec
 		for _, s := range p.subscriptions {
@@ -204,20 +207,59 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 	return waiting
 }
 
-func (e *encoding) count(p *media.Packet) {
+func (e *encoding) count(codec media.Codec, p *media.Packet) {
 	e.latest = p.Arrival
 	e.bytes += len(p.Payload)
+	if l, ok := forward.LayersOf(codec, p.Payload); ok {
+		e.layerBytes[l.Spatial][l.Temporal] += len(p.Payload)
+	}
 	if e.since.IsZero() {
 		e.since = p.Arrival
 	}
-	if d := p.Arrival.Sub(e.since); d >= rateOver {
-		rate := int(float64(e.bytes) * 8 / d.Seconds())
-		if e.rate == 0 {
-			e.rate = rate
-		}
-		e.rate = (e.rate + rate) / 2
-		e.since, e.bytes = p.Arrival, 0
+	d := p.Arrival.Sub(e.since)
+	if d < rateOver {
+		return
 	}
+	average := func(rate *int, bytes int) {
+		now := int(float64(bytes) * 8 / d.Seconds())
+		if *rate == 0 {
+			*rate = now
+		}
+		*rate = (*rate + now) / 2
+	}
+	average(&e.rate, e.bytes)
+	for i := range e.layerBytes {
+		for j := range e.layerBytes[i] {
+			average(&e.layerRates[i][j], e.layerBytes[i][j])
+		}
+	}
+	e.since, e.bytes, e.layerBytes = p.Arrival, 0, [forward.MaxLayers][forward.MaxLayers]int{}
+}
+
+// steps gives what may be chosen of an encoding, the least first: its spatial
+// layers, or its temporal ones when there is one spatial layer.
+func (e *encoding) steps() (out []forward.Encoding) {
+	var spatial, temporal [forward.MaxLayers]int // bit/s
+	for i := range e.layerRates {
+		for j, rate := range e.layerRates[i] {
+			spatial[i] += rate
+			temporal[j] += rate
+		}
+	}
+	sum := 0
+	add := func(rates []int, layers func(n int) forward.Layers) {
+		for i, rate := range rates {
+			if sum += rate; rate > 0 && sum < e.rate*99/100 {
+				out = append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: sum, Layers: layers(i)})
+			}
+		}
+	}
+	if slices.Max(spatial[1:]) > 0 {
+		add(spatial[:], func(n int) forward.Layers { return forward.Layers{Spatial: int8(n), Temporal: forward.All.Temporal} })
+	} else {
+		add(temporal[:], func(n int) forward.Layers { return forward.Layers{Spatial: forward.All.Spatial, Temporal: int8(n)} })
+	}
+	return append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate, Layers: forward.All})
 }
 
 // report passes on what the publisher says of its clocks.
@@ -243,6 +285,7 @@ func (p *publication) open(s *subscription, o *peer.Outlet, codec media.Codec) {
 	// A receiver who misses the packets before a wrap to 0 can't decrypt (RFC 3711
 	// §3.3.1), so the first wrap is far away.
 	s.stream, s.paused = forward.NewStream(codec, uint16(rand.IntN(1<<15))), false
+	s.stream.SetLayers(s.layers)
 	s.outlet.Store(o)
 }
 
@@ -276,26 +319,32 @@ func (p *publication) demand(s *subscription) *forward.Demand {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := &forward.Demand{
-		Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted,
+		Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted, Layers: s.layers,
 		Video: p.kind == media.Video, Paused: s.paused,
 	}
-	for _, e := range p.live() {
-		d.Encodings = append(d.Encodings, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate})
+	live := p.live()
+	if len(live) == 1 {
+		d.Encodings = live[0].steps()
+		return d
+	}
+	for _, e := range live {
+		d.Encodings = append(d.Encodings, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate, Layers: forward.All})
 	}
 	return d
 }
 
 // choose sets which encoding a subscriber is to get, if any, and asks for a keyframe
 // when it is another one than it gets.
-func (p *publication) choose(s *subscription, wanted uint32, paused bool) {
+func (p *publication) choose(s *subscription, wanted uint32, layers forward.Layers, paused bool) {
 	p.mu.Lock()
-	s.wanted = wanted
+	s.wanted, s.layers = wanted, layers
 	settled := true
 	if s.stream != nil && p.kind == media.Video {
 		if s.paused != paused {
 			s.paused = paused
 			s.stream.Pause(paused)
 		}
+		s.stream.SetLayers(layers)
 		settled = paused || s.stream.Follows(wanted)
 	}
 	p.mu.Unlock()

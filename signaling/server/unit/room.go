@@ -15,6 +15,7 @@ import (
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/peer"
+	"github.com/roomtape/roomtape/signaling/server/forward"
 )
 
 // Unit forwards the media of a server's rooms. It may be used by any goroutine.
@@ -221,7 +222,7 @@ func (c *Client) subscribe(m message.Message) *Refusal {
 			return refuse(message.CodeTooManyTracks, "a participant can't subscribe to more than %d tracks", MaxSubscriptions)
 		}
 		c.count++
-		s = &subscription{client: c, key: key, publication: owner.published[m.TrackID], number: c.count}
+		s = &subscription{client: c, key: key, publication: owner.published[m.TrackID], number: c.count, layers: forward.All}
 		c.subscriptions[key] = s
 		s.publication.add(s)
 	}
