@@ -76,10 +76,38 @@ func share(list []int, width int) float64 {
 // that is forwarded, where one recorder has all the bandwidth there is and another
 // one 300 kbit/s.
 func TestEachSubscriberGetsItsEncoding(t *testing.T) {
+	b := browser.Start(t)
+	t.Run("simulcast", func(t *testing.T) { eachGetsItsOwn(t, b, "") })
+	t.Run("VP9 L3T3_KEY", func(t *testing.T) {
+		eachGetsItsOwn(t, b, `(() => {
+			const add = RTCPeerConnection.prototype.addTransceiver;
+			RTCPeerConnection.prototype.addTransceiver = function (what, init) {
+				if (!init?.sendEncodings) return add.call(this, what, init);
+				init = {...init, sendEncodings: [{scalabilityMode: 'L3T3_KEY', maxBitrate: 2_000_000}]};
+				const transceiver = add.call(this, what, init);
+				transceiver.setCodecPreferences(RTCRtpReceiver.getCapabilities('video').codecs.filter((c) => c.mimeType === 'video/VP9'));
+				return transceiver;
+			};
+			RTCRtpSender.prototype.setParameters = async () => {}; // one encoding it stays
+			return true;
+		})()`)
+	})
+}
+
+// eachGetsItsOwn has a page join after a script.
+func eachGetsItsOwn(t *testing.T, b *browser.Browser, script string) {
 	const largest, least = 960, 240
 	room, relay := openLossy(t, openForwardedRoom(t), 1, lossy.Odds{Delay: 5 * time.Millisecond})
 	relay.Set("sfu", "slow", lossy.Odds{Delay: 20 * time.Millisecond, Rate: 300_000, Queue: 400 * time.Millisecond})
-	alice := page(t, browser.Start(t), room, "alice")
+	alice := page(t, b, room, "alice")
+	defer alice.Close()
+	if script != "" {
+		alice.Eval(script, nil)
+		alice.Eval(`roomtape.leave()`, nil)
+		alice.Wait(`roomtape.state === 'outside'`)
+		alice.Eval(`roomtape.join({room: 'test', name: 'alice', source: 'pattern'})`, nil)
+		alice.Wait(`roomtape.state === 'joined'`)
+	}
 	alice.Eval(`roomtape.shareTestPicture({width: 960, height: 540, fps: 20})`, nil)
 
 	dir := t.TempDir()

@@ -8,5 +8,9 @@
 // and TL0PICIDX of VP8 (RFC 7741 §4.2) and VP9 (RFC 9628 §4.2). No packet is
 // decoded, and of payloads only these numbers are changed.
 //
+// Layers within one encoding (scalable video coding) are left out as well, where
+// payloads say which they are of: the spatial and temporal ones of VP9, the temporal
+// ones of VP8.
+//
 // A Chooser shares what a subscriber can receive among its streams.
 package forward

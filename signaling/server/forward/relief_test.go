@@ -88,9 +88,9 @@ func TestPauseBeforeTheBeginning(t *testing.T) {
 
 func TestRelieve(t *testing.T) {
 	track := func(least, more int) *Demand {
-		return &Demand{Video: true, Encodings: []Encoding{{uint32(least), least}, {uint32(more), more}}}
+		return &Demand{Video: true, Encodings: []Encoding{{Source: uint32(least), Bitrate: least}, {Source: uint32(more), Bitrate: more}}}
 	}
-	sound := &Demand{Encodings: []Encoding{{7, 50_000}}}
+	sound := &Demand{Encodings: []Encoding{{Source: 7, Bitrate: 50_000}}}
 	demands := []*Demand{track(100_000, 900_000), sound, track(200_000, 900_001), track(300_000, 900_002)}
 	if sum := Least(demands); sum != 650_000 || !Fits(sum, 800_000) || Fits(sum, 700_000) {
 		t.Errorf("the least is %d", sum)
