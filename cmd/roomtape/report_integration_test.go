@@ -42,7 +42,8 @@ func TestReportPlaysTheSession(t *testing.T) {
 	}))
 	defer server.Close()
 
-	p := browser.Start(t).Open(server.URL + "/report.html")
+	b := browser.Start(t)
+	p := b.Open(server.URL + "/report.html")
 	p.Eval(`document.getElementById('play').click()`, nil)
 	p.Wait(`[...document.querySelectorAll('video')].filter((v) => v.currentTime > 0.5).length === 2`)
 	p.Eval(`(() => { const s = document.getElementById('seek'); s.value = 4000; s.dispatchEvent(new Event('input')); return true })()`, nil)
@@ -67,6 +68,13 @@ func TestReportPlaysTheSession(t *testing.T) {
 	}
 	if errs := p.Errors(); len(errs) > 0 {
 		t.Errorf("the page complains: %q", errs)
+	}
+	// As it is on the disk, too.
+	f := b.Open(fileURL(filepath.Join(sessions[0], "report.html")))
+	f.Eval(`document.getElementById('play').click()`, nil)
+	f.Wait(`[...document.querySelectorAll('video')].filter((v) => v.currentTime > 0.5).length === 2`)
+	if errs := f.Errors(); len(errs) > 0 {
+		t.Errorf("the page on the disk complains: %q", errs)
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -133,8 +133,8 @@ func Read(dir fs.FS) (*Page, error) {
 	return p, p.readMessages(dir)
 }
 
-// bins is how many bins the session has.
-func (p *Page) bins() int { return int(p.LengthMS/p.BinMS) + 1 }
+// bins is how many bins the session has; the last one may be shorter.
+func (p *Page) bins() int { return int((p.LengthMS + p.BinMS - 1) / p.BinMS) }
 
 // thin leaves out of the manifest what a page can't show: gaps that are nearer to
 // each other than a bin become one, as the manifest itself merges them, and of
@@ -264,7 +264,7 @@ func (p *Page) readStats(dir fs.FS) error {
 	for i, seconds := range counts {
 		for at, n := range seconds {
 			if n > 0 && bin > 1000 {
-				p.Curves[i].Bitrate[at] = p.Curves[i].Bitrate[at] * 1000 / bin
+				p.Curves[i].Bitrate[at] = p.Curves[i].Bitrate[at] * 1000 / max(min(bin, p.LengthMS-int64(at)*bin), 1000)
 			}
 		}
 	}
