@@ -94,6 +94,18 @@ func TestEachSubscriberGetsItsEncoding(t *testing.T) {
 	})
 }
 
+// outgoing is what a page says of the video that it sends.
+const outgoing = `(async () => {
+	const out = [];
+	for (const s of (await roomtape.peers[0]?.connection.getStats())?.values() ?? []) {
+		if (s.type === 'outbound-rtp' && s.kind === 'video') {
+			out.push([s.rid, s.active, s.frameWidth, s.framesPerSecond, s.targetBitrate, s.qualityLimitationReason].join(' '));
+		}
+		if (s.type === 'candidate-pair' && s.availableOutgoingBitrate) out.push('available ' + s.availableOutgoingBitrate);
+	}
+	return out;
+})()`
+
 // eachGetsItsOwn has a page join after a script.
 func eachGetsItsOwn(t *testing.T, b *browser.Browser, script string) {
 	const largest, least = 960, 240
@@ -113,7 +125,9 @@ func eachGetsItsOwn(t *testing.T, b *browser.Browser, script string) {
 	dir := t.TempDir()
 	defer func() {
 		if t.Failed() {
-			t.Log(alice.Errors(), widths(t, filepath.Join(dir, "fast")), widths(t, filepath.Join(dir, "slow")))
+			var sent []string
+			alice.Eval(outgoing, &sent)
+			t.Log(sent, alice.Errors(), widths(t, filepath.Join(dir, "fast")), widths(t, filepath.Join(dir, "slow")))
 		}
 	}()
 	recorders := map[string]*child{}

@@ -37,6 +37,7 @@ const (
 	SubscribeTrack    Type = "subscribe_track"
 	UnsubscribeTrack  Type = "unsubscribe_track"
 	Subscribed        Type = "subscribed"
+	Speakers          Type = "speakers"
 )
 
 // SFU is the peer id of a server that forwards.
@@ -83,6 +84,8 @@ type Message struct {
 	TrackType     string `json:"track_type,omitempty"`
 	MID           string `json:"mid,omitempty"`
 	Quality       string `json:"quality,omitempty"`
+	// Speakers are those who speak now.
+	Speakers []string `json:"speakers,omitzero"`
 
 	Offer     *Description `json:"offer,omitempty"`
 	Answer    *Description `json:"answer,omitempty"`

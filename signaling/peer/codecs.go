@@ -18,7 +18,9 @@ const (
 	uriRepairedRID = sdp.SDESRepairRTPStreamIDURI
 	uriTWCC        = sdp.TransportCCURI
 	uriCaptureTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
-	uriDependency  = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+	// Of rooms that are forwarded only: who sends says how loud it is (RFC 6464).
+	uriAudioLevel = sdp.AudioLevelURI
+	uriDependency = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
 )
 
 // What is left out is left out on purpose. With urn:3gpp:video-orientation a
@@ -102,6 +104,12 @@ func newMediaEngine(codecs []media.Codec, forwarding bool) (*webrtc.MediaEngine,
 			if err != nil {
 				return nil, fmt.Errorf("peer: registering header extension %s: %w", ext.uri, err)
 			}
+		}
+	}
+	if forwarding {
+		err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uriAudioLevel}, webrtc.RTPCodecTypeAudio)
+		if err != nil {
+			return nil, fmt.Errorf("peer: registering header extension %s: %w", uriAudioLevel, err)
 		}
 	}
 	return m, nil

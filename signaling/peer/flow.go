@@ -19,6 +19,7 @@ type flow struct {
 	clockRate            uint32
 	payloadType, rtxType uint8
 	captureID, dependID  uint8
+	levelID              uint8
 
 	rtxSequence     uint16
 	packets, octets uint32
@@ -38,6 +39,8 @@ func (f *flow) bind(c webrtc.TrackLocalContext, codec media.Codec, estimate *est
 			twcc = uint8(e.ID)
 		case uriCaptureTime:
 			f.captureID = uint8(e.ID)
+		case uriAudioLevel:
+			f.levelID = uint8(e.ID)
 		case uriDependency:
 			f.dependID = uint8(e.ID)
 		}

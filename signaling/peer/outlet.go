@@ -45,8 +45,9 @@ type OutletPacket struct {
 	Marker    bool
 	Payload   []byte
 	// Capture and Dependency are sent as header extensions where these were
-	// negotiated: abs-capture-time and the dependency descriptor. May be empty.
-	Capture, Dependency []byte
+	// negotiated: abs-capture-time and the dependency descriptor; and so is Level, how
+	// loud it is (RFC 6464). May be empty.
+	Capture, Dependency, Level []byte
 }
 
 // Outlet is a track to a peer whose packets are made elsewhere: that of somebody
@@ -283,12 +284,15 @@ func (o *Outlet) Send(p OutletPacket) {
 	h := &w.header
 	*h = o.packet(p.Sequence, p.Timestamp, p.Marker, p.Payload)
 	h.Extensions = w.extensions[:0]
-	capture, depend := o.captureID, o.dependID
+	capture, depend, level := o.captureID, o.dependID, o.levelID
 	o.stats.Packets++
 	o.stats.Bytes += uint64(len(p.Payload))
 	o.mu.Unlock()
 	if capture != 0 && len(p.Capture) > 0 {
 		_ = h.SetExtension(capture, p.Capture) // what does not fit is left out
+	}
+	if level != 0 && len(p.Level) > 0 {
+		_ = h.SetExtension(level, p.Level)
 	}
 	if depend != 0 && len(p.Dependency) > 0 {
 		_ = h.SetExtension(depend, p.Dependency)

@@ -31,7 +31,7 @@ type section struct {
 
 	sets signaling.ParameterSets // of H264, by the sender's words
 
-	extMID, extRID, extRepairedRID, extTWCC, extCapture, extDependency uint8
+	extMID, extRID, extRepairedRID, extTWCC, extCapture, extDependency, extLevel uint8
 
 	nack, pli, fir, remb, twcc bool
 }
@@ -247,6 +247,8 @@ func (s *section) extensions(local, remote *sdp.MediaDescription) {
 			s.extTWCC = id
 		case uriCaptureTime:
 			s.extCapture = id
+		case uriAudioLevel:
+			s.extLevel = id
 		case uriDependency:
 			s.extDependency = id
 		}

@@ -18,6 +18,7 @@ type track struct {
 	section *section
 
 	mid, rid      string // as long as the track is
+	level         uint8  // an extension's id
 	started, over bool
 	seen          bool // a packet has come
 	latest        time.Time
@@ -40,6 +41,15 @@ func Encoding(t *signaling.Track) (mid, rid string) {
 		return "", ""
 	}
 	return k.mid, k.rid
+}
+
+// AudioLevel gives, of a track that a connection of this package has told of, the id
+// of the header extension that says how loud a packet is (RFC 6464); 0: none.
+func AudioLevel(t *signaling.Track) uint8 {
+	if k, ok := t.Feedback.(*track); ok {
+		return k.level
+	}
+	return 0
 }
 
 // apply takes what the descriptions say now. It is called locked.
@@ -169,7 +179,7 @@ func (c *Conn) addTrack(s *source, sec *section, now time.Time) {
 			return
 		}
 	}
-	t := &track{conn: c, source: s, section: sec, mid: sec.mid, rid: s.rid}
+	t := &track{conn: c, source: s, section: sec, mid: sec.mid, rid: s.rid, level: sec.extLevel}
 	stream, id := sec.names(s.ssrc)
 	t.Track = signaling.Track{
 		Participant: c.opts.Participant, Stream: stream, ID: id,

@@ -26,9 +26,9 @@ type Packet struct {
 	Timestamp uint32
 	Marker    bool
 	Payload   []byte
-	// Capture and Dependency are the header extensions abs-capture-time and
-	// dependency descriptor, which pass as they are; empty: none.
-	Capture, Dependency []byte
+	// Capture, Dependency and Level are the header extensions abs-capture-time,
+	// dependency descriptor and ssrc-audio-level, which pass as they are; empty: none.
+	Capture, Dependency, Level []byte
 }
 
 // place is what became of one sequence number of an encoding.

@@ -36,6 +36,7 @@ class Guest {
   presents = false;
   lines = new Map(); // m-line → track id
   heard = false;
+  speaks = false;
 
   constructor(hub, id) {
     this.hub = hub;
@@ -140,6 +141,15 @@ export class Hub extends EventTarget {
         if (!guest) break;
         for (const [mid, track] of guest.lines) if (track === m.track_id) guest.lines.delete(mid);
         this.#tell('guest', id);
+        break;
+      case 'speakers':
+        for (const one of this.guests.values()) {
+          const speaks = Array.isArray(m.speakers) && m.speakers.includes(one.id);
+          if (speaks !== one.speaks) {
+            one.speaks = speaks;
+            this.#tell('guest', one.id);
+          }
+        }
         break;
       case 'offer':
         this.#do(() => this.#answer(m.offer));

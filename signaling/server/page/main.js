@@ -216,6 +216,7 @@ function showPeople() {
       name: id, tracks: picture ? [picture, ...sounds] : sounds,
       picture: Boolean(picture) && !picture.muted && (!says || says.camera || says.sharing),
       sound: sounds.length > 0 && (!says || says.mic),
+      speaks: peer.speaks === true,
       large: Boolean(picture) && !picture.muted && (peer.presents || says?.sharing === true),
       note: {new: 'connecting…', connecting: 'connecting…', disconnected: 'reconnecting…', failed: 'no connection'}[peer.state] ??
         (says?.sharing ? 'sharing' : ''),

@@ -111,8 +111,8 @@ class Tile {
   }
 
   // update shows name, who is us, which tracks, whether the picture and the
-  // sound are on, and a note such as "connecting…".
-  update({name, own = false, mirrored = false, tracks, picture = true, sound = true, note = '', large = false}) {
+  // sound are on, whether they speak, and a note such as "connecting…".
+  update({name, own = false, mirrored = false, tracks, picture = true, sound = true, speaks = false, note = '', large = false}) {
     this.large = large;
     this.#name.textContent = own ? `${name} (you)` : name;
     this.#face.textContent = initials(name);
@@ -124,6 +124,7 @@ class Tile {
     this.#video.setAttribute('aria-label', `Picture of ${name}`);
     this.element.classList.toggle('mirrored', mirrored);
     this.element.classList.toggle('dark', !picture);
+    this.element.classList.toggle('speaks', speaks);
     const shown = this.#video.srcObject?.getTracks() ?? [];
     if (shown.length !== tracks.length || tracks.some((t) => !shown.includes(t))) {
       this.#video.srcObject = new MediaStream(tracks);

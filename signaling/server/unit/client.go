@@ -34,6 +34,7 @@ type Client struct {
 	published     map[string]*publication
 	subscriptions map[subject]*subscription
 	count         int // of both, for names
+	speaking      bool
 
 	naming  sync.Mutex
 	streams []string // MediaStream ids of the publisher, for names
@@ -320,6 +321,7 @@ func (c *Client) choose(now time.Time) {
 	for _, p := range c.published {
 		published = append(published, p)
 	}
+	c.speak(now)
 	c.room.mu.Unlock()
 	for _, p := range published {
 		p.remind(now)

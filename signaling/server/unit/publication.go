@@ -30,6 +30,7 @@ type publication struct {
 	codec         media.Codec // of its first packet
 	encodings     []*encoding
 	subscriptions []*subscription
+	volume        volume
 }
 
 // encoding is one encoding of a publication. It is guarded by the publication's
@@ -175,6 +176,7 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 	q := forward.Packet{
 		Arrival: packet.Arrival, Sequence: packet.SequenceNumber, Timestamp: packet.Timestamp, Marker: packet.Marker,
 	}
+	level := p.hear(t, packet)
 	copied := false
 	for _, s := range p.subscriptions {
 		o := s.outlet.Load()
@@ -190,6 +192,7 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 			if t.AbsCaptureTime != 0 {
 				q.Capture = slices.Clone(packet.Extension(t.AbsCaptureTime))
 			}
+			q.Level = slices.Clone(level)
 			if t.Dependencies != 0 {
 				q.Dependency = slices.Clone(packet.Extension(t.Dependencies))
 			}
@@ -199,7 +202,7 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 			s.rate.count(len(x.Payload), packet.Arrival)
 			o.Send(peer.OutletPacket{
 				Sequence: x.Sequence, Timestamp: x.Timestamp, Marker: x.Marker, Payload: x.Payload,
-				Capture: x.Capture, Dependency: x.Dependency,
+				Capture: x.Capture, Dependency: x.Dependency, Level: x.Level,
 			})
 		}
 		clear(s.out)

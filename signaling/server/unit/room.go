@@ -75,6 +75,9 @@ func (r *Room) Enter(id string, send func(message.Message)) *Client {
 	}
 	r.broadcast(message.Message{Type: message.ParticipantJoined, ParticipantID: id}, nil)
 	r.clients[id] = c
+	if m := r.speakers(); len(m.Speakers) > 0 {
+		send(m)
+	}
 	return c
 }
 
@@ -106,6 +109,9 @@ func (c *Client) Leave() {
 		delete(c.subscriptions, key)
 	}
 	r.broadcast(message.Message{Type: message.ParticipantLeft, ParticipantID: c.id}, nil)
+	if c.speaking {
+		r.broadcast(r.speakers(), nil)
+	}
 	r.unit.closing.Go(func() {
 		t := time.NewTimer(linger)
 		defer t.Stop()
