@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -218,13 +217,10 @@ func TestReportIsMadeOfTheFolder(t *testing.T) {
 func TestNothingElseCanBeReached(t *testing.T) {
 	dir, _ := house(t)
 	a := show(t, dir, nil)
-	if err := syscall.Mkfifo(filepath.Join(dir, "standup", "one", "pipe.webm"), 0o600); err != nil {
-		t.Log("without a pipe:", err)
-	}
 	for _, target := range []string{
 		"no-session/alice.webm", "no-session/", "alice.webm", "standup/", "standup/alice.webm", "standup/one/notes.txt",
 		"standup/one/.hidden.webm", "standup/one/none.webm", "standup/one/link.webm", "standup/one/other.webm",
-		"standup/one/folder/alice.webm", "elsewhere/", "elsewhere/alice.webm", "up/alice.webm", "standup/one/pipe.webm",
+		"standup/one/folder/alice.webm", "elsewhere/", "elsewhere/alice.webm", "up/alice.webm",
 		"../beside/alice.webm", "standup/one/../../../beside/alice.webm", "..%2fbeside%2falice.webm", "%2e%2e/beside/alice.webm",
 		"standup/one/..%2f..%2f..%2fbeside%2falice.webm", "standup/one//alice.webm", "/standup/one/alice.webm", "./standup/one/alice.webm",
 		"standup/one/alice.webm%00.webm", "standup/one/alice.webm/", "standup%5cone%5calice.webm", "manifest.json", ".", "..",
