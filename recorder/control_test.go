@@ -297,6 +297,71 @@ func TestStartAfterStopBeginsNewFiles(t *testing.T) {
 	}
 }
 
+// Stops and starts in quick succession, among rotations and pauses: no frame of the
+// time between is in a file, and every packet is accounted for.
+func TestStopsAmongRotations(t *testing.T) {
+	for step := ms(70); step < ms(900); step += ms(70) {
+		m := newMemory()
+		room := &script{}
+		room.joined(0, "alice")
+		v := room.start(ms(100), &signaling.Track{Participant: "alice", Stream: "c", ID: "v", Connection: 1, SSRC: 1, Kind: 2})
+		a := room.start(ms(100), &signaling.Track{Participant: "alice", Stream: "c", ID: "a", Connection: 1, SSRC: 2, Kind: 1})
+		for i := range 250 {
+			v.frame(ms(120)+ms(40)*time.Duration(i), i%10 == 0)
+			v.rtp += 3600
+		}
+		a.audio(ms(110), ms(10_100))
+		at := ms(1000)
+		for n := range 8 {
+			room.ask(at, "bob", []string{"stop", "start", "pause", "stop", "start", "pause", "resume", "start"}[n], "", nil)
+			at += step
+		}
+		v.stop(ms(10_500))
+		a.stop(ms(10_500))
+		room.left(ms(10_600), "alice")
+		cfg := messageConfig(m)
+		cfg.AllowControl = true
+		cfg.RotateEvery = time.Second
+		s, err := run(t, cfg, room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := s.Manifest()
+		if len(got.Stops) != 2 || len(got.Pauses) != 2 || got.StoppedBy != "" {
+			t.Errorf("%v: stops %+v, pauses %+v", step, got.Stops, got.Pauses)
+		}
+		var received, counted int64
+		for _, u := range got.Unrecorded {
+			received += u.Packets.Received
+			counted += u.Packets.Discarded["paused"]
+		}
+		for _, f := range got.Files {
+			for _, w := range readBack(t, m.files[f.Path].data) {
+				at := w.at + time.Duration(f.OffsetMS)*time.Millisecond
+				for _, p := range slices.Concat(got.Stops, got.Pauses) {
+					if from := time.Duration(p.AtMS) * time.Millisecond; at > from+ms(20) && at < from+time.Duration(*p.DurationMS)*time.Millisecond-ms(20) {
+						t.Errorf("%v: %s has a frame at %v", step, f.Path, at)
+					}
+				}
+			}
+			for _, tr := range f.Tracks {
+				n := tr.Packets
+				received += n.Received
+				counted += n.Written + n.Late + n.Duplicate
+				for _, d := range n.Discarded {
+					counted += d
+				}
+			}
+		}
+		if received != counted || received == 0 {
+			t.Errorf("%v: %d packets received, %d accounted for", step, received, counted)
+		}
+		if last := got.Files[len(got.Files)-1]; last.OffsetMS+last.DurationMS < 9900 {
+			t.Errorf("%v: the last file ends at %d ms", step, last.OffsetMS+last.DurationMS)
+		}
+	}
+}
+
 // A mark becomes a chapter of each file that is open, at the same moment of the
 // session, and of no other.
 func TestMarksBecomeChapters(t *testing.T) {
