@@ -204,7 +204,7 @@ func (e *estimator) lost(share float64, now time.Time) {
 	copy(e.losses[:], e.losses[1:])
 	last := &e.losses[len(e.losses)-1]
 	*last = (*last + share) / 2
-	if beyond := *last - least; beyond > much {
+	if beyond := *last - least; beyond > much && share > much { // and it goes on
 		e.lossy = now
 		e.congest(now, int(float64(e.limit)*(1-beyond/2)))
 	}

@@ -293,11 +293,17 @@ type venue struct {
 }
 
 func newVenue(t *testing.T, log ...*slog.Logger) *venue {
+	return newVenueOf(t, server.Config{}, log...)
+}
+
+// newVenueOf makes a venue whose server has this configuration, but for limits.
+func newVenueOf(t *testing.T, cfg server.Config, log ...*slog.Logger) *venue {
 	u, err := unit.New(append(log, nil)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(server.Config{Forward: u, AddressJoins: -1, AddressMessages: -1})
+	cfg.Forward, cfg.AddressJoins, cfg.AddressMessages = u, -1, -1
+	s := server.New(cfg)
 	v := &venue{t: t, rooms: s, unit: u, server: httptest.NewServer(s), clients: map[string]*client{}}
 	v.url = "ws" + strings.TrimPrefix(v.server.URL, "http") + "/ws/room"
 	return v
