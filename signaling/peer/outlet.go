@@ -374,10 +374,10 @@ func (out *outlets) keyframe(ssrc uint32) {
 	}
 }
 
-// reported takes reports on what we send: of the video tracks, the one that
-// loses most tells how the way is.
+// reported takes reports on what we send: of the video tracks, or of all when none
+// is of video, as while that is paused, the one that loses most tells how the way is.
 func (out *outlets) reported(reports []rtcp.ReceptionReport, now time.Time) {
-	most := -1.0
+	most := map[media.Kind]float64{media.Audio: -1, media.Video: -1}
 	for _, r := range reports {
 		o := out.find(r.SSRC)
 		if o == nil {
@@ -387,12 +387,13 @@ func (out *outlets) reported(reports []rtcp.ReceptionReport, now time.Time) {
 		o.mu.Lock()
 		o.stats.Loss = loss
 		o.mu.Unlock()
-		if o.cfg.Codec.Kind() == media.Video {
-			most = max(most, loss)
-		}
+		kind := o.cfg.Codec.Kind()
+		most[kind] = max(most[kind], loss)
 	}
-	if most >= 0 {
-		out.estimate.lost(most, now)
+	if most[media.Video] >= 0 {
+		out.estimate.lost(most[media.Video], now)
+	} else if most[media.Audio] >= 0 {
+		out.estimate.lost(most[media.Audio], now)
 	}
 }
 

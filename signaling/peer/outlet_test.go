@@ -2,29 +2,40 @@ package peer
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pion/rtcp"
+
+	"github.com/roomtape/roomtape/media"
 )
 
-// TestReportsCountOnce gives a report to each source that it is about, as SRTP
-// does.
-func TestReportsCountOnce(t *testing.T) {
-	report := &rtcp.ReceiverReport{SSRC: 9, Reports: []rtcp.ReceptionReport{{SSRC: 1}, {SSRC: 2}, {SSRC: 3}}}
-	for _, p := range []rtcp.Packet{
-		report,
-		&rtcp.SenderReport{SSRC: 9, Reports: report.Reports},
-		&rtcp.FullIntraRequest{SenderSSRC: 9, FIR: []rtcp.FIREntry{{SSRC: 1}, {SSRC: 2}}},
-		&rtcp.ReceiverEstimatedMaximumBitrate{SSRCs: []uint32{1, 2, 3}},
-		&rtcp.TransportLayerNack{SenderSSRC: 9, MediaSSRC: 1},
-	} {
-		count := 0
-		for _, ssrc := range p.DestinationSSRC() {
-			if first(p, ssrc) {
-				count++
-			}
-		}
-		if count != 1 {
-			t.Errorf("%T counts %d times", p, count)
-		}
+// TestLossIsKnownWhileVideoIsPaused has a viewer report on sound only after much of
+// the picture was lost: what was lost then is not what is lost now.
+func TestLossIsKnownWhileVideoIsPaused(t *testing.T) {
+	estimate, err := newEstimator(maxForwarded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer estimate.close()
+	out := &outlets{estimate: estimate}
+	for ssrc, codec := range map[uint32]media.Codec{1: media.VP8, 2: media.Opus} {
+		out.all = append(out.all, &Outlet{cfg: OutletConfig{Codec: codec}, flow: flow{ssrc: ssrc}})
+	}
+	now := time.Unix(0, 0)
+	second := func(reports ...rtcp.ReceptionReport) {
+		now = now.Add(time.Second)
+		out.reported(reports, now)
+	}
+	for range 5 {
+		second(rtcp.ReceptionReport{SSRC: 1, FractionLost: 128}, rtcp.ReceptionReport{SSRC: 2})
+	}
+	if loss := estimate.loss(); loss < 0.4 {
+		t.Fatalf("of the picture half is lost, and of all %.2f", loss)
+	}
+	for range 6 {
+		second(rtcp.ReceptionReport{SSRC: 2})
+	}
+	if loss := estimate.loss(); loss > 0.03 {
+		t.Errorf("of the sound nothing is lost, and of all %.2f", loss)
 	}
 }
