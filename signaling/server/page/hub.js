@@ -12,8 +12,12 @@ const RIDS = ['l', 'm', 'h'];
 // What an encoding of the whole picture may take, of its half, and of its quarter.
 const BITRATES = [2_000_000, 500_000, 150_000];
 
-// How often the size of the picture is looked at, in ms.
+// How often the size of the picture is looked at, in ms; and after how many looks
+// without a picture of the largest encoding more bandwidth is tried. Chromium
+// takes what it sends for half of what it could, or less, and that may be too little
+// for the largest for ever; when the most that it may send changes, it tries more.
 const FIT_EVERY = 500;
+const TRY_AFTER = 8;
 
 // count is how many encodings Chromium makes of a picture of this size: the first
 // ones, whatever their sizes are.
@@ -75,6 +79,9 @@ export class Hub extends EventTarget {
   #published = false;
   #encodings = 3; // that are sent
   #fitting = 0;
+  #frames = {}; // sent of each encoding
+  #looks = 0; // in a row that found none of the largest
+  #more = false; // it may take a little more
   #waiting = []; // subscriptions, until our first offer is answered: so that none of theirs crosses it
 
   constructor(media, relay, send) {
@@ -188,11 +195,29 @@ export class Hub extends EventTarget {
   async #fit() {
     const {video} = this.#senders;
     const n = count(video?.track);
-    if (!video?.track || n === this.#encodings) return;
+    if (!video?.track) return;
+    const missing = n === this.#encodings && await this.#lacks(RIDS[n - 1]);
+    this.#looks = missing ? this.#looks + 1 : 0;
+    if (n === this.#encodings && this.#looks < TRY_AFTER) return;
+    this.#more = this.#looks > 0 && !this.#more;
+    this.#looks = 0;
     const parameters = video.getParameters();
     parameters.encodings = encodings(parameters.encodings, n);
+    if (this.#more && parameters.encodings[n - 1]) parameters.encodings[n - 1].maxBitrate *= 1.1;
     await video.setParameters(parameters);
     this.#encodings = n;
+  }
+
+  // lacks tells whether none of an encoding has been sent since the last look, while
+  // others were.
+  async #lacks(rid) {
+    const before = this.#frames;
+    this.#frames = {};
+    for (const s of (await this.#senders.video.getStats()).values()) {
+      if (s.type === 'outbound-rtp' && s.rid) this.#frames[s.rid] = s.framesSent ?? 0;
+    }
+    const more = (name) => (this.#frames[name] ?? 0) > (before[name] ?? 0);
+    return !more(rid) && Object.keys(this.#frames).some(more);
   }
 
   // say sends a JSON message to everybody, or to one.
