@@ -325,15 +325,21 @@ func (p *publication) demand(s *subscription) *forward.Demand {
 		Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted, Layers: s.layers,
 		Video: p.kind == media.Video, Paused: s.paused,
 	}
+	d.Encodings = p.choices()
+	return d
+}
+
+// choices are the encodings that are being sent, or the layers of the only one, the
+// least first. It is called locked.
+func (p *publication) choices() (out []forward.Encoding) {
 	live := p.live()
 	if len(live) == 1 {
-		d.Encodings = live[0].steps()
-		return d
+		return live[0].steps()
 	}
 	for _, e := range live {
-		d.Encodings = append(d.Encodings, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate, Layers: forward.All})
+		out = append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate, Layers: forward.All})
 	}
-	return d
+	return out
 }
 
 // choose sets which encoding a subscriber is to get, if any, and asks for a keyframe

@@ -25,7 +25,8 @@ type Forwarded struct {
 	// Bitrate is what was sent of it in the last second, in bit/s of payload,
 	// without what was sent again.
 	Bitrate int
-	// Layer is which of the track's Layers encodings is sent, 0 being the least;
+	// Layer is which of the track's Layers encodings, or layers of the only one, is
+	// sent, 0 being the least;
 	// -1: none, since there was no keyframe yet or the subscriber can't receive it.
 	Layer, Layers int
 	peer.OutletStats
@@ -124,13 +125,16 @@ func (p *publication) describe(s *subscription, f *Forwarded, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f.Bitrate = s.rate.bitrate(now)
-	live := p.live()
-	f.Layers, f.Layer = len(live), -1
+	choices := p.choices()
+	f.Layers, f.Layer = len(choices), -1
 	if s.stream == nil || s.paused {
 		return
 	}
-	if source, ok := s.stream.Current(); ok {
-		f.Layer = slices.IndexFunc(live, func(e *encoding) bool { return e.track.SSRC == source })
+	source, ok := s.stream.Current()
+	for i, e := range choices {
+		if ok && e.Source == source && (f.Layer < 0 || e.Layers == s.layers) {
+			f.Layer = i
+		}
 	}
 }
 
