@@ -28,6 +28,9 @@ const (
 	// Sending less may not help: some links lose as much of whatever they are
 	// given. If after trial more than half of the loss is left, it is one of those.
 	trial = 15 * time.Second
+	// severeAfter is how long sending less has not sufficed before even less is
+	// sent: what is asked for again is lost for some seconds more.
+	severeAfter = 8 * time.Second
 )
 
 // Judge judges one connection. The zero Judge is ready for use, by one goroutine
@@ -39,6 +42,7 @@ type Judge struct {
 	since        time.Time // since when it is as it would have to be for a change; zero: it is not
 	began, ended time.Time
 	loss         float64 // when it became poor
+	severe       bool
 	wait         time.Duration
 }
 
@@ -62,6 +66,7 @@ func (j *Judge) Look(now time.Time, loss float64, short bool) (changed bool) {
 	}
 	if j.poor {
 		j.short = j.short || short
+		j.severe = j.severe || short && lossy && now.Sub(j.began) >= severeAfter
 		if !j.lossy && lossy {
 			j.lossy, j.loss, j.began = true, loss, now
 		}
@@ -71,7 +76,7 @@ func (j *Judge) Look(now time.Time, loss float64, short bool) (changed bool) {
 		if !other || now.Sub(j.since) < j.wait {
 			return false
 		}
-		j.poor, j.ended, j.since = false, now, time.Time{}
+		j.poor, j.severe, j.ended, j.since = false, false, now, time.Time{}
 		return true
 	}
 	if !other || now.Sub(j.since) < poorAfter {
@@ -94,6 +99,10 @@ func (j *Judge) Poor() bool { return j.poor }
 // Relief tells whether less is to be sent, since the connection is poor and that
 // may help.
 func (j *Judge) Relief() bool { return j.poor && (j.short || j.lossy && !j.useless) }
+
+// Severe tells whether it was not enough to send less: much is lost still, and less
+// gets through than is needed.
+func (j *Judge) Severe() bool { return j.severe && j.Relief() }
 
 // Reasons says why the connection is poor, or was last: "loss", "bitrate" or both.
 func (j *Judge) Reasons() string {

@@ -58,9 +58,9 @@ func Least(demands []*Demand) int {
 func Fits(sum, estimate int) bool { return sum <= estimate/100*headroom }
 
 // Relieve prepares Choose for somebody whose connection is poor: of no video there
-// is more than the least encoding, and while that does not fit, the last of them
-// are paused. What is paused stays so as long as Relieve is called.
-func Relieve(estimate int, demands []*Demand) {
+// is more than the least encoding. With pause, while that does not fit, the last of
+// them are paused. What is paused stays so as long as Relieve is called.
+func Relieve(estimate int, pause bool, demands []*Demand) {
 	sum := 0
 	for _, d := range demands {
 		if d.Video {
@@ -70,7 +70,7 @@ func Relieve(estimate int, demands []*Demand) {
 			sum += Least([]*Demand{d})
 		}
 	}
-	for i := len(demands) - 1; i >= 0 && !Fits(sum, estimate); i-- {
+	for i := len(demands) - 1; pause && i >= 0 && !Fits(sum, estimate); i-- {
 		if d := demands[i]; d.Video && !d.Paused {
 			d.Paused = true
 			sum -= Least([]*Demand{d})

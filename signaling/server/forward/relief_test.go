@@ -105,7 +105,7 @@ func TestRelieve(t *testing.T) {
 			d.Paused = d.Paused && relief
 		}
 		if relief {
-			Relieve(estimate, demands)
+			Relieve(estimate, estimate != 400_000, demands)
 		}
 		c.Choose(now, estimate, demands)
 		for i, d := range demands {
@@ -120,6 +120,7 @@ func TestRelieve(t *testing.T) {
 	}
 	choose(9_000_000, false, 900_000, 7, 900_001, 900_002)
 	choose(9_000_000, true, 100_000, 7, 200_000, 300_000)
+	choose(400_000, true, 100_000, 7, 200_000, 300_000) // is not to pause any
 	choose(500_000, true, 100_000, 7, 200_000, 0)
 	choose(900_000, true, 100_000, 7, 200_000, 0) // not to and fro
 	choose(200_000, true, 100_000, 7, 0, 0)

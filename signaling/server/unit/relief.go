@@ -11,28 +11,26 @@ import (
 // it is poor.
 func (c *Client) relieve(now time.Time, conn *peer.Conn, demands []*forward.Demand) {
 	receivable, least := conn.Receivable(), forward.Least(demands)
+	severe := c.judge.Severe()
 	changed := c.judge.Look(now, conn.Loss(), !forward.Fits(least, receivable))
 	if c.judge.Relief() {
-		forward.Relieve(receivable, demands)
+		forward.Relieve(receivable, c.judge.Severe(), demands)
 	} else {
 		for _, d := range demands {
 			d.Paused = false
 		}
 	}
+	if !severe && c.judge.Severe() {
+		c.room.unit.log.Info("what is forwarded stays poor: pictures are left out", "peer", c.id, "receivable", receivable, "least", least)
+	}
 	if !changed {
 		return
 	}
 	c.poor.Store(c.judge.Poor())
-	paused := 0
-	for _, d := range demands {
-		if d.Paused {
-			paused++
-		}
-	}
 	log := c.room.unit.log.With("peer", c.id, "reasons", c.judge.Reasons(),
 		"loss", conn.Loss(), "receivable", receivable, "least", least)
 	if c.judge.Poor() {
-		log.Info("what is forwarded becomes poor: less is sent", "paused", paused)
+		log.Info("what is forwarded becomes poor: less is sent")
 	} else {
 		log.Info("what is forwarded has recovered")
 	}
