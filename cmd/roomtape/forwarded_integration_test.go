@@ -154,7 +154,11 @@ func eachGetsItsOwn(t *testing.T, b *browser.Browser, script string) {
 		}
 		list := widths(t, session(id))
 		t.Logf("%s: %v, then %v", id, list[:from[id]], list[from[id]:])
-		if part := share(list[from[id]:], want); part < 0.6 {
+		part := share(list[from[id]:], want)
+		if id == "slow" && script != "" { // two layers of VP9 nearly fit
+			part += share(list[from[id]:], 2*least)
+		}
+		if part < 0.6 || id == "slow" && share(list[from[id]:], largest) > 0.1 {
 			t.Errorf("%s has the encoding of %d px for %.2f of the time", id, want, part)
 		}
 		m := readManifest(t, session(id))
