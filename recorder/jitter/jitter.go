@@ -24,7 +24,7 @@ const (
 )
 
 // OpenWait is how long a flow that can't begin with its first packet is held for
-// those before; see Config.Begins.
+// those before, at most; see Config.Begins.
 const OpenWait = 500 * time.Millisecond
 
 const (
@@ -53,8 +53,9 @@ type Config struct {
 	MaxPackets int
 	// Begins tells whether a receiver can begin with a packet. When it can't
 	// with the first one that arrives, those before it may have been lost or
-	// overtaken: nothing is popped for OpenWait or until one comes with which
-	// it can. Nil: it can begin with every packet.
+	// overtaken: nothing is popped until one of those comes with which it can,
+	// for OpenWait, or, when a later one comes with which it can, for as long as
+	// two requests may take to be answered. Nil: it can begin with every packet.
 	Begins func(*media.Packet) bool
 }
 
@@ -138,10 +139,10 @@ type Buffer struct {
 	started bool
 	popped  bool // a packet was popped or given up
 	flushed bool
-	// opening: the packets before the oldest one are waited for; openAsk is
-	// when to ask for them.
-	opening bool
-	openAsk time.Duration
+	// opening: the packets before the oldest one are waited for, until openEnd;
+	// openAsk is when to ask for them.
+	opening          bool
+	openAsk, openEnd time.Duration
 
 	// Sequence numbers are extended to 64 bits (RFC 3550 appendix A.1). After a
 	// jump they go on without a hole, so that one ring holds both sides of it.
@@ -212,7 +213,7 @@ func (b *Buffer) push(p *media.Packet) Verdict {
 		b.high, b.next, b.floor = 0, 1, 1
 		b.highSeq = p.SequenceNumber - 1
 		b.opening = b.begins != nil && b.maxWait > 0 && !b.begins(p)
-		b.openAsk = b.grace
+		b.openAsk, b.openEnd = b.grace, OpenWait
 		return b.forward(p, 1)
 	}
 	d := int64(int16(p.SequenceNumber - b.highSeq))
@@ -250,8 +251,11 @@ func (b *Buffer) forward(p *media.Packet, d int64) Verdict {
 	if p.Recovered {
 		b.stats.Recovered++
 	}
-	// From here a receiver can begin, whatever was before.
-	b.opening = b.opening && !b.begins(p)
+	if b.opening && b.openEnd == OpenWait && b.begins(p) {
+		// A receiver can begin here at the latest; the keyframe before, if this
+		// is an answer to its loss, may be about to be sent again.
+		b.openEnd = min(b.grace+openTries*b.askEvery(), OpenWait)
+	}
 	return Kept
 }
 
@@ -299,7 +303,7 @@ func (b *Buffer) behind(p *media.Packet, ext int64) Verdict {
 // missing one is still waited for. It is called until ok is false, after each
 // Push and at Deadline.
 func (b *Buffer) Pop(now time.Time) (out Popped, ok bool) {
-	if b.opens() && now.Sub(b.base) < OpenWait {
+	if b.opens() && now.Sub(b.base) < b.openEnd {
 		return Popped{}, false
 	}
 	for b.next <= b.high {
@@ -365,7 +369,7 @@ func (b *Buffer) Deadline() time.Time {
 		return time.Time{}
 	}
 	if b.opens() {
-		return b.base.Add(OpenWait)
+		return b.base.Add(b.openEnd)
 	}
 	s := b.slot(b.next)
 	if s.p != nil {

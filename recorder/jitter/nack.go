@@ -39,6 +39,10 @@ const (
 	tailSpan  = 16
 	tailTries = 3
 
+	// openTries is how many requests may be answered before a flow begins with
+	// the second place where it can.
+	openTries = 2
+
 	// goneRun packets in a row, each asked for goneTries times without an
 	// answer while the one after them was answered, are older than what the
 	// sender keeps.
@@ -76,7 +80,7 @@ func (b *Buffer) Missing(now time.Time, rtt time.Duration, dst []uint16) []uint1
 		for i := range uint16(tailSpan) {
 			dst = append(dst, before-tailSpan+i)
 		}
-		b.openAsk = t + b.askEvery()
+		b.openAsk = t + b.askEvery()/2 // for the request may be lost too
 	}
 	if t >= b.tailAt {
 		for i := range uint16(tailSpan) {

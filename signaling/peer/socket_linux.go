@@ -133,14 +133,18 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 
 // ReadFromAddrPort implements ice.AddrPortReaderWriter.
 func (b *batchConn) ReadFromAddrPort(p []byte) (int, netip.AddrPort, error) {
-	for b.next == b.got {
-		if err := b.fill(); err != nil {
-			return 0, netip.AddrPort{}, err
+	for {
+		for b.next == b.got {
+			if err := b.fill(); err != nil {
+				return 0, netip.AddrPort{}, err
+			}
+		}
+		i := b.next
+		b.next++
+		if packet := b.buffers[i*datagramSize:][:b.messages[i].len]; !forged(packet) {
+			return copy(p, packet), b.source(i), nil
 		}
 	}
-	i := b.next
-	b.next++
-	return copy(p, b.buffers[i*datagramSize:][:b.messages[i].len]), b.source(i), nil
 }
 
 // fill waits for packets and reads them, or none.
