@@ -172,12 +172,14 @@ func (v *venue) client() *http.Client {
 				return nil, errors.New("connection refused")
 			}
 			ours, theirs := net.Pipe()
+			accepted := buffered(theirs)
 			select {
-			case s.conns <- buffered(theirs):
+			case s.conns <- accepted:
 				return buffered(ours), nil
 			case <-s.closed:
 			case <-ctx.Done():
 			}
+			_ = accepted.Close()
 			return nil, errors.New("connection refused")
 		}}}
 }
@@ -234,6 +236,7 @@ func (p *person) join(offers bool) {
 	answered := make(chan struct{})
 	var once sync.Once
 	p.wg.Go(func() {
+		defer func() { _ = ws.CloseNow() }() // the next one takes its place
 		for {
 			_, b, err := ws.Read(ctx)
 			if err != nil {
