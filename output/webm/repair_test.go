@@ -357,7 +357,7 @@ func TestRepairLeavesOutDamagedChapters(t *testing.T) {
 	}{"whole": {whole, 1}, "damaged": {damaged, 0}} {
 		b := smallFile(t)
 		at := bytes.Index(b, []byte{0x1F, 0x43, 0xB6, 0x75})
-		b = bytes.Join([][]byte{b[:at], c.chapters, b[at:len(b)-50]}, nil)
+		b = bytes.Join([][]byte{b[:at], c.chapters, b[at : len(b)-50]}, nil)
 		got, out, err := repaired(t, b)
 		if err != nil || got.Whole {
 			t.Fatalf("%s: %+v, %v", name, got, err)
