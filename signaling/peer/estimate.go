@@ -26,6 +26,9 @@ const (
 	// within regrowOver.
 	regrowBy   = 25 // per cent
 	regrowOver = 20 * time.Second
+	// unproven is a limit beyond which one is believed, when packets are lost, as
+	// far as twice as much is sent, in bit/s.
+	unproven = 20_000_000
 	// deliveryRatio is how much of an estimate is asked of the encoder: the rest
 	// is for headers, sound and retransmissions.
 	deliveryRatio = 90 // per cent
@@ -61,6 +64,9 @@ type estimator struct {
 	overused         time.Time // since when delays grow; zero: they do not
 	lossy            time.Time // when more than usual was lost last
 	before           int       // the limit before the congestion; 0: there were several
+	// bytes were sent since the time counted.
+	bytes   int
+	counted time.Time
 }
 
 func newEstimator(maxBitrate int) (*estimator, error) {
@@ -112,6 +118,7 @@ func (e *estimator) write(h *rtp.Header, payload []byte) error {
 	e.mu.Lock()
 	w, id := e.sent[h.SSRC], e.extID
 	sequence := e.sequence
+	e.bytes += len(payload)
 	if id != 0 {
 		e.sequence++
 	}
@@ -200,14 +207,25 @@ func (e *estimator) lost(share float64, now time.Time) {
 	const much = 0.1
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	least := slices.Min(e.losses[:])
+	rate, least := e.rate(now), slices.Min(e.losses[:])
 	copy(e.losses[:], e.losses[1:])
 	last := &e.losses[len(e.losses)-1]
 	*last = (*last + share) / 2
 	if beyond := *last - least; beyond > much && share > much { // and it goes on
 		e.lossy = now
-		e.congest(now, int(float64(e.limit)*(1-beyond/2)))
+		e.congest(now, int(float64(min(e.limit, max(2*rate, unproven)))*(1-beyond/2)))
 	}
+}
+
+// rate gives how much was sent since it was called last, in bit/s, and the first
+// time what may be. It is called locked.
+func (e *estimator) rate(now time.Time) int {
+	rate := e.limit
+	if took := now.Sub(e.counted); took > 0 && !e.counted.IsZero() {
+		rate = int(float64(8*e.bytes) / took.Seconds())
+	}
+	e.bytes, e.counted = 0, now
+	return rate
 }
 
 // bitrate gives what the viewer can receive, in bit/s.

@@ -19,8 +19,8 @@ const (
 	// MaxOutlets is how many outlets a connection may have at a time.
 	MaxOutlets = 128
 	// maxForwarded is what a connection is taken to be able to receive, in bit/s,
-	// until its feedback tells otherwise.
-	maxForwarded = 20_000_000
+	// until its feedback tells otherwise: a recorder of forty people.
+	maxForwarded = 100_000_000
 	// sustainedFor is how long a congestion must last. Who forwards can't lower a
 	// bitrate a little, and another encoding is seen.
 	sustainedFor = 200 * time.Millisecond

@@ -39,3 +39,27 @@ func TestLossIsKnownWhileVideoIsPaused(t *testing.T) {
 		t.Errorf("of the sound nothing is lost, and of all %.2f", loss)
 	}
 }
+
+// TestMuchIsBelievedAsFarAsItIsSent has a subscriber who is sent little lose half of
+// it: what was believed of it without any proof is not believed any more at once.
+func TestMuchIsBelievedAsFarAsItIsSent(t *testing.T) {
+	for name, c := range map[string]struct{ sent, least, most int }{
+		"little": {300_000, 0, unproven},
+		"much":   {40_000_000, unproven, maxForwarded * 3 / 4},
+	} {
+		estimate, err := newEstimator(maxForwarded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Unix(0, 0)
+		for range 2 { // of one second much may be chance
+			now = now.Add(time.Second)
+			estimate.bytes = c.sent / 8
+			estimate.lost(0.5, now)
+		}
+		if got := estimate.bitrate(); got < c.least || got > c.most {
+			t.Errorf("%s: %d bit/s", name, got)
+		}
+		estimate.close()
+	}
+}
