@@ -28,6 +28,9 @@ const (
 const OpenWait = 500 * time.Millisecond
 
 const (
+	// openAgain is how long such a flow is held when it can begin with a later
+	// packet. It does not go by the round-trip time, which a replay does not know.
+	openAgain = OpenWait / 2
 	// maxDropout is the largest step forward in sequence numbers that is loss
 	// and not yet a jump (RFC 3550 appendix A.1).
 	maxDropout = 3000
@@ -54,8 +57,8 @@ type Config struct {
 	// Begins tells whether a receiver can begin with a packet. When it can't
 	// with the first one that arrives, those before it may have been lost or
 	// overtaken: nothing is popped until one of those comes with which it can,
-	// for OpenWait, or, when a later one comes with which it can, for as long as
-	// two requests may take to be answered. Nil: it can begin with every packet.
+	// for OpenWait, or, when a later one comes with which it can, for half of
+	// that. Nil: it can begin with every packet.
 	Begins func(*media.Packet) bool
 }
 
@@ -254,7 +257,7 @@ func (b *Buffer) forward(p *media.Packet, d int64) Verdict {
 	if b.opening && b.openEnd == OpenWait && b.begins(p) {
 		// A receiver can begin here at the latest; the keyframe before, if this
 		// is an answer to its loss, may be about to be sent again.
-		b.openEnd = min(b.grace+openTries*b.askEvery(), OpenWait)
+		b.openEnd = openAgain
 	}
 	return Kept
 }

@@ -39,10 +39,6 @@ const (
 	tailSpan  = 16
 	tailTries = 3
 
-	// openTries is how many requests may be answered before a flow begins with
-	// the second place where it can.
-	openTries = 2
-
 	// goneRun packets in a row, each asked for goneTries times without an
 	// answer while the one after them was answered, are older than what the
 	// sender keeps.

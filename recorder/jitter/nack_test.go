@@ -268,3 +268,40 @@ func TestDoubt(t *testing.T) {
 		t.Errorf("with a long round trip the doubt comes at %v", d.Sub(epoch))
 	}
 }
+
+// TestWhatIsAskedChangesNothingThatIsPopped gives a flow that can't begin with its
+// first packet to buffers that are told of different round trips, and to one that
+// is asked for nothing, as in a replay: all pop the same at the same time.
+func TestWhatIsAskedChangesNothingThatIsPopped(t *testing.T) {
+	type popped struct {
+		seq uint16
+		at  time.Duration
+	}
+	var want []popped
+	for _, rtt := range []time.Duration{-1, 0, time.Millisecond, 40 * time.Millisecond, 400 * time.Millisecond} {
+		b := New(Config{Begins: func(p *media.Packet) bool { return p.SequenceNumber == 6 }})
+		var got []popped
+		for ms := range 700 {
+			if ms%20 == 0 && ms < 400 {
+				b.Push(packet(t, uint16(1+ms/20), ms))
+			}
+			if rtt >= 0 {
+				b.Missing(at(ms), rtt, nil)
+			}
+			for {
+				p, ok := b.Pop(at(ms))
+				if !ok {
+					break
+				}
+				got = append(got, popped{p.Packet.SequenceNumber, time.Duration(ms) * time.Millisecond})
+				p.Packet.Release()
+			}
+		}
+		if want == nil {
+			want = got
+		}
+		if len(got) != 20 || got[0].at != openAgain || !slices.Equal(got, want) {
+			t.Errorf("round trip %v: %v; want %v", rtt, got, want)
+		}
+	}
+}
