@@ -350,23 +350,6 @@ func (m *simulation) make(k *simTrack, end time.Duration) {
 	}
 }
 
-// thaw gives when what should be sent at the time is.
-func (m *simulation) thaw(k *simTrack, sent time.Duration) time.Duration {
-	p, ok := in(m.frozen, sent)
-	if !ok {
-		return sent
-	}
-	if step := k.step(m.scene); k.woken != p.to {
-		k.woken = p.to
-		if m.reportAt >= 0 && !m.ahead {
-			length := (p.to - sent) / step * m.burst
-			k.nextReport = p.to + time.Duration(m.reportAt*float64(length))
-		}
-		return p.to
-	}
-	return max(p.to, k.lastSent+m.burst)
-}
-
 // reports makes the sender reports of a track up to a real time.
 func (m *simulation) reports(k *simTrack, end time.Duration, skip bool) {
 	every := m.videoReports

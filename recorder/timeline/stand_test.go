@@ -10,6 +10,23 @@ import (
 	"github.com/roomtape/roomtape/recorder/depacket"
 )
 
+// thaw gives when what should be sent at the time is.
+func (m *simulation) thaw(k *simTrack, sent time.Duration) time.Duration {
+	p, ok := in(m.frozen, sent)
+	if !ok {
+		return sent
+	}
+	if step := k.step(m.scene); k.woken != p.to {
+		k.woken = p.to
+		if m.reportAt >= 0 && !m.ahead {
+			length := (p.to - sent) / step * m.burst
+			k.nextReport = p.to + time.Duration(m.reportAt*float64(length))
+		}
+		return p.to
+	}
+	return max(p.to, k.lastSent+m.burst)
+}
+
 // standing gives some times that long, one of them before the first report.
 func standing(long time.Duration) []span {
 	var out []span
