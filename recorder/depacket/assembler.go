@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/media/dependency"
 )
 
 const (
@@ -127,7 +128,7 @@ type video struct {
 	cur   partial
 	gap   int // packets lost since the last packet that has a payload
 
-	dependencies dependencies
+	dependencies dependency.Reader
 	links        links // of the open frame
 }
 
@@ -243,7 +244,7 @@ func (v *video) starve() {
 // restart forgets the sender's numbers.
 func (v *video) restart() {
 	v.chain = newChain()
-	v.dependencies = dependencies{}
+	v.dependencies = dependency.Reader{}
 	v.gap = 0
 	v.restarted = true
 }

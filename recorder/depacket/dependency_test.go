@@ -3,10 +3,8 @@ package depacket
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"testing"
 
@@ -14,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/media/dependency"
 )
 
 const dependencyID = 4 // of the header extension
@@ -84,64 +83,6 @@ func (d testDescriptor) append(start, end bool) []byte {
 		}
 	}
 	return w.put(2, 0).put(8, uint32(d.chain)).b
-}
-
-func TestDependencyDescriptorsOfABrowserAreRead(t *testing.T) {
-	// What Chromium sends with a keyframe and the frames after it, VP9 L3T3_KEY
-	// and VP8 L1T3.
-	for _, c := range []struct {
-		name        string
-		descriptors []string
-		want        []dependencyFrame
-		layers      int
-		chains      int
-		active      uint32
-	}{
-		{
-			"VP9 L3T3_KEY, two layers of three", []string{
-				"800001c00514853aaaa8018004004002a02a0060010015d34514174d144c700874321651118543276809f8059813f80b38e0",
-				"c300021a000800", "c100051a602000",
-				"800006800514853aaaa8018004004002a02a0060010015d34514174d144c700874321651118543276809f8059813f80b38",
-				"000006", "850007", "c30008",
-			}, []dependencyFrame{
-				{start: true, number: 1, chains: []uint8{0, 0}},
-				{start: true, end: true, number: 2, temporal: 2, droppable: true, diffs: []uint16{1}, chains: []uint8{1, 0}},
-				{start: true, end: true, number: 5, diffs: []uint16{4}, chains: []uint8{4, 0}},
-				{start: true, number: 6, chains: []uint8{0, 0}},
-				{number: 6, chains: []uint8{0, 0}},
-				{start: true, number: 7, spatial: 1, diffs: []uint16{1}, chains: []uint8{1, 1}},
-				{start: true, end: true, number: 8, temporal: 2, droppable: true, diffs: []uint16{2}, chains: []uint8{2, 1}},
-			}, 2, 2, 0x3f,
-		},
-		{
-			"VP8 L1T3", []string{"8000018002044eaaaf2860414d34538a0940409fc059c0", "400001", "c50002", "8500051220", "80000712a0"},
-			[]dependencyFrame{
-				{start: true, number: 1},
-				{end: true, number: 1},
-				{start: true, end: true, number: 2, temporal: 2, droppable: true, diffs: []uint16{1}},
-				{start: true, number: 5, temporal: 2, droppable: true, diffs: []uint16{2}},
-				{start: true, number: 7, diffs: []uint16{6}},
-			}, 1, 0, 7,
-		},
-	} {
-		var d dependencies
-		for i, h := range c.descriptors {
-			b, err := hex.DecodeString(h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var f dependencyFrame
-			if numbered, ok := d.parse(b, &f); !numbered || !ok {
-				t.Fatalf("%s: descriptor %d is refused", c.name, i)
-			}
-			if !reflect.DeepEqual(f, c.want[i]) {
-				t.Errorf("%s: descriptor %d: %+v, want %+v", c.name, i, f, c.want[i])
-			}
-		}
-		if d.layers != c.layers || d.chains != c.chains || d.active != c.active {
-			t.Errorf("%s: %d layers, %d chains, active %x", c.name, d.layers, d.chains, d.active)
-		}
-	}
 }
 
 // TestOnlyWhatDependsOnALostFrameIsLost has senders of random structures lose
@@ -273,7 +214,7 @@ func FuzzDependencies(f *testing.F) {
 	}
 	f.Add(append([]byte{1}, testDescriptor{key: true}.append(true, true)...))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		var d dependencies
+		var d dependency.Reader
 		var l links
 		c := newChain()
 		for opened := true; len(in) > 0; {
@@ -286,7 +227,7 @@ func FuzzDependencies(f *testing.F) {
 			}
 			l.add(&d, b, opened)
 			opened = flags&0x40 != 0
-			if l.known && (len(l.frames) == 0 || len(l.frames) > maxLayers || len(l.refs) > maxLayers*maxFrameRefs || len(l.chains) > maxTargets || d.layers == 0) {
+			if l.known && (len(l.frames) == 0 || len(l.frames) > maxLayers || len(l.refs) > maxLayers*dependency.MaxRefs || len(l.chains) > dependency.MaxTargets || d.Layers() == 0) {
 				t.Fatalf("%+v", l)
 			}
 			if opened {

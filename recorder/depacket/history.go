@@ -61,7 +61,7 @@ func (h *frameHistory) bridge(l *links, gap int) (missed int, broken, known bool
 		return 0, false, false
 	}
 	missed = skipped
-	if n := l.dep.layers; n > 1 {
+	if n := l.dep.Layers(); n > 1 {
 		if h.complete {
 			missed += n - 1
 		} // else some may be layers of the newest picture
@@ -80,7 +80,7 @@ func (h *frameHistory) intact(l *links, whole, key bool) (intact, known bool) {
 	}
 	intact = true
 	for k, distance := range l.chains {
-		if distance == 0 || h.foreign>>k&1 != 0 || !l.dep.protects(k) {
+		if distance == 0 || h.foreign>>k&1 != 0 || !l.dep.Protects(k) {
 			continue
 		}
 		known = true

@@ -55,9 +55,12 @@ func (f *flow) bind(c webrtc.TrackLocalContext, codec media.Codec, estimate *est
 }
 
 // packet counts and keeps a packet that is about to be sent, and gives its header.
-// The payload is kept.
-func (f *flow) packet(sequence uint16, timestamp uint32, marker bool, payload []byte) rtp.Header {
-	p := sent{payload: payload, timestamp: timestamp, sequence: sequence, payloadType: f.payloadType, marker: marker}
+// The payload and the dependency descriptor, which may be empty, are kept.
+func (f *flow) packet(sequence uint16, timestamp uint32, marker bool, payload, dependency []byte) rtp.Header {
+	p := sent{
+		payload: payload, dependency: dependency,
+		timestamp: timestamp, sequence: sequence, payloadType: f.payloadType, marker: marker,
+	}
 	f.packets++
 	f.octets += uint32(len(payload))
 	f.history.put(p, f.clockRate)
@@ -73,13 +76,17 @@ func (f *flow) header(p *sent) rtp.Header {
 }
 
 // repeat gives a packet of the history as it is sent again: as RFC 4588 §4 has it
-// when that was negotiated, else as it was, without header extensions.
+// when that was negotiated, else as it was. Of header extensions it has the dependency
+// descriptor, without which a receiver would not know what the packet belongs to.
 func (f *flow) repeat(p *sent) (rtp.Header, []byte) {
 	h, payload := f.header(p), p.payload
 	if f.rtx != 0 {
 		payload = append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(p.payload)), h.SequenceNumber), p.payload...)
 		h.SSRC, h.PayloadType, h.SequenceNumber = f.rtx, f.rtxType, f.rtxSequence
 		f.rtxSequence++
+	}
+	if f.dependID != 0 && len(p.dependency) > 0 {
+		_ = h.SetExtension(f.dependID, p.dependency) // it fitted before
 	}
 	return h, payload
 }

@@ -12,9 +12,10 @@ const (
 	historyFor   = 4
 )
 
-// sent is a packet that was sent. Its payload is shared.
+// sent is a packet that was sent. Its payload and dependency descriptor are shared.
 type sent struct {
 	payload     []byte
+	dependency  []byte
 	at          time.Time // when it was sent again last
 	timestamp   uint32
 	sequence    uint16

@@ -89,7 +89,7 @@ func (o *outgoing) send(b *burst, i int) int {
 		return 0
 	}
 	payload := b.payloads[i]
-	h := o.packet(o.sequence, o.timestamp(b.captured), b.kind == media.Video && i == len(b.payloads)-1, payload)
+	h := o.packet(o.sequence, o.timestamp(b.captured), b.kind == media.Video && i == len(b.payloads)-1, payload, nil)
 	o.sequence++
 	s.packets++
 	s.mu.Unlock()

@@ -46,7 +46,8 @@ type OutletPacket struct {
 	Payload   []byte
 	// Capture and Dependency are sent as header extensions where these were
 	// negotiated: abs-capture-time and the dependency descriptor; and so is Level, how
-	// loud it is (RFC 6464). May be empty.
+	// loud it is (RFC 6464). May be empty. What is sent again has Dependency only, which
+	// is kept, and is not changed.
 	Capture, Dependency, Level []byte
 }
 
@@ -282,20 +283,21 @@ func (o *Outlet) Send(p OutletPacket) {
 	w := headers.Get().(*wire)
 	defer headers.Put(w)
 	h := &w.header
-	*h = o.packet(p.Sequence, p.Timestamp, p.Marker, p.Payload)
+	*h = o.packet(p.Sequence, p.Timestamp, p.Marker, p.Payload, p.Dependency)
 	h.Extensions = w.extensions[:0]
 	capture, depend, level := o.captureID, o.dependID, o.levelID
 	o.stats.Packets++
 	o.stats.Bytes += uint64(len(p.Payload))
 	o.mu.Unlock()
+	// A structure needs the two-byte form, which the first extension decides.
+	if depend != 0 && len(p.Dependency) > 0 {
+		_ = h.SetExtension(depend, p.Dependency) // what does not fit is left out
+	}
 	if capture != 0 && len(p.Capture) > 0 {
-		_ = h.SetExtension(capture, p.Capture) // what does not fit is left out
+		_ = h.SetExtension(capture, p.Capture)
 	}
 	if level != 0 && len(p.Level) > 0 {
 		_ = h.SetExtension(level, p.Level)
-	}
-	if depend != 0 && len(p.Dependency) > 0 {
-		_ = h.SetExtension(depend, p.Dependency)
 	}
 	_ = o.conn.outlets.Load().estimate.write(h, p.Payload) // a connection that is down tells so elsewhere
 }

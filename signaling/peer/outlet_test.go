@@ -1,10 +1,13 @@
 package peer
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
+	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 
 	"github.com/roomtape/roomtape/media"
 )
@@ -61,5 +64,50 @@ func TestMuchIsBelievedAsFarAsItIsSent(t *testing.T) {
 			t.Errorf("%s: %d bit/s", name, got)
 		}
 		estimate.close()
+	}
+}
+
+// TestDependencyDescriptorsPass: a descriptor with a structure, which only the two-byte
+// form of header extensions has room for, is there beside others, and again when the
+// packet is sent again.
+func TestDependencyDescriptorsPass(t *testing.T) {
+	estimate, err := newEstimator(maxForwarded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer estimate.close()
+	const ssrc, rtx, captureID, dependID = 1, 2, 3, 4
+	var sent []*media.Packet
+	to := interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, _ interceptor.Attributes) (int, error) {
+		b, err := (&rtp.Packet{Header: *h, Payload: payload}).Marshal()
+		if err != nil {
+			return 0, err
+		}
+		p, err := media.NewPacket(b, time.Time{})
+		sent = append(sent, p)
+		return len(b), err
+	})
+	estimate.sent[ssrc], estimate.sent[rtx] = to, to
+	c := &Conn{}
+	c.outlets.Store(&outlets{estimate: estimate})
+	o := &Outlet{conn: c, flow: flow{ssrc: ssrc, rtx: rtx, rtxType: 46, clockRate: 90000, captureID: captureID, dependID: dependID}}
+	capture, depend := make([]byte, 8), bytes.Repeat([]byte{0x5a}, 60)
+	o.Send(OutletPacket{Sequence: 7, Payload: []byte{1, 2}, Capture: capture, Dependency: depend})
+	o.Send(OutletPacket{Sequence: 8, Payload: []byte{3}, Dependency: depend[:3]})
+	o.nacked(&rtcp.TransportLayerNack{MediaSSRC: ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers([]uint16{7, 8})}, time.Unix(100, 0), 0, estimate)
+	if len(sent) != 4 {
+		t.Fatalf("%d packets", len(sent))
+	}
+	for i, p := range sent {
+		want := depend
+		if i%2 == 1 {
+			want = depend[:3]
+		}
+		if got := p.Extension(dependID); !bytes.Equal(got, want) {
+			t.Errorf("packet %d of source %d has the descriptor %x", i, p.SSRC, got)
+		}
+	}
+	if got := sent[0].Extension(captureID); !bytes.Equal(got, capture) {
+		t.Errorf("the capture time is %x", got)
 	}
 }

@@ -178,8 +178,8 @@ func testLayers(t *testing.T, codec media.Codec, seed uint64) {
 // within tells whether all is within what is wanted.
 func within(out []Packet, wanted Layers, codec media.Codec) bool {
 	return !slices.ContainsFunc(out, func(p Packet) bool {
-		l, ok := LayersOf(codec, p.Payload)
-		return ok && !l.within(wanted)
+		l, ok := LayersOf(codec, p)
+		return ok && !cutAt(wanted).keeps(l)
 	})
 }
 
@@ -213,7 +213,7 @@ func TestLateLayersAreNotMissed(t *testing.T) {
 				}
 				if len(q.Payload) == 0 {
 					empty++
-				} else if l, _ := LayersOf(media.VP9, q.Payload); !l.within(s.wanted) {
+				} else if l, _ := LayersOf(media.VP9, q); !cutAt(s.wanted).keeps(l) {
 					t.Fatalf("%d: %v goes out", seed, l)
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/roomtape/roomtape/media"
+	"github.com/roomtape/roomtape/media/dependency"
 )
 
 const (
@@ -27,15 +28,18 @@ type Packet struct {
 	Marker    bool
 	Payload   []byte
 	// Capture, Dependency and Level are the header extensions abs-capture-time,
-	// dependency descriptor and ssrc-audio-level, which pass as they are; empty: none.
+	// dependency descriptor and ssrc-audio-level; empty: none. They are not changed
+	// either, but a packet may go out with another descriptor.
 	Capture, Dependency, Level []byte
+	// Description is what the dependency descriptor says, or nil.
+	Description *Description
 }
 
 // place is what became of one sequence number of an encoding.
 type place struct {
 	in, out uint16
 	state   byte
-	kept    Layers // by then, and idShift too
+	kept    cut // by then, and idShift too
 	idShift uint16
 }
 
@@ -57,9 +61,14 @@ type mapping struct {
 	last      uint32 // when another followed: the timestamp that went out last
 	idShift   uint16
 	tl0Shift  uint8
+	// frameShift is out - in, frame numbers of dependency descriptors.
+	frameShift uint16
 
-	layered bool   // it says which layers its packets are of
-	kept    Layers // of those
+	layered bool // it says which layers its packets are of
+	kept    cut  // of those
+	told    bool // that not all decode targets are sent
+	blind   bool // of a picture not all was understood, the one with this timestamp last
+	obscure uint32
 	picture uint32 // the timestamp of the newest picture
 	left    bool   // a picture was left out, the one with this timestamp last
 	leftOut uint32
@@ -83,6 +92,8 @@ type Stream struct {
 	whole     bool // the newest packet ended its frame
 	id        uint16
 	tl0       uint8
+	framed    bool   // a frame number has gone out
+	frame     uint16 // the newest
 
 	paused bool
 	anew   bool // it goes on with a keyframe
@@ -121,7 +132,7 @@ func (s *Stream) Current() (source uint32, ok bool) {
 // all the spatial layers that are wanted, for which no keyframe is needed any more.
 func (s *Stream) Follows(source uint32) bool {
 	m := s.current
-	return m != nil && m.source == source && !s.anew && (!m.layered || m.kept.Spatial >= s.wanted.Spatial)
+	return m != nil && m.source == source && !s.anew && (!m.layered || m.kept.spatial >= s.wanted.Spatial)
 }
 
 // Pause stops the stream, or lets it go on with the next keyframe of the encoding
@@ -205,7 +216,7 @@ func (s *Stream) release(out []Packet, wanted uint32) []Packet {
 
 // change makes an encoding the current one. Its first packet is p.
 func (s *Stream) change(source uint32, p Packet) {
-	m := &mapping{source: source, fresh: true, kept: All}
+	m := &mapping{source: source, fresh: true, kept: cutAt(All)}
 	next := s.sequence + 1
 	if s.started && !s.whole {
 		// What has gone out of the last frame is not all of it, and must not be
@@ -223,6 +234,9 @@ func (s *Stream) change(source uint32, p Packet) {
 		}
 		if info.tl0 > 0 && info.tl0 < len(p.Payload) {
 			m.tl0Shift = s.tl0 + 1 - p.Payload[info.tl0]
+		}
+		if n, ok := dependency.Number(p.Dependency); ok && s.framed && int16(n-s.frame) <= 0 {
+			m.frameShift = s.frame + 1 - n // they must not go back; a sender may number all its encodings' frames together
 		}
 	}
 	if s.current != nil {
@@ -285,13 +299,13 @@ func (s *Stream) put(out []Packet, m *mapping, p Packet) []Packet {
 			return out // of a frame in whose place the other encoding has begun
 		}
 		at.state = taken
-		info := look(s.codec, p.Payload)
-		if len(p.Payload) > 0 && info.layered && !info.layers.within(at.kept) {
+		info := m.look(s.codec, p)
+		if len(p.Payload) > 0 && info.layered && !at.kept.keeps(info.layers) {
 			// Its number is missed, and says that there is nothing.
 			p.Payload, p.Marker, p.Capture, p.Dependency = []byte{}, false, nil, nil
 		}
 		p.Marker = p.Marker || info.last(at.kept)
-		q := s.rewritten(m, p, at.out, at.idShift)
+		q := s.rewritten(m, p, at)
 		if m == s.current {
 			s.note(m, q)
 		}
@@ -301,16 +315,18 @@ func (s *Stream) put(out []Packet, m *mapping, p Packet) []Packet {
 		m.places[n%window] = place{in: n, out: n + m.shift, state: reserved, kept: m.kept, idShift: m.idShift}
 	}
 	m.highest, m.began = p.Sequence, true
-	info := look(s.codec, p.Payload)
+	info := m.look(s.codec, p)
 	s.settle(m, info, p)
-	if len(p.Payload) == 0 || info.layered && !info.layers.within(m.kept) {
+	if len(p.Payload) == 0 || info.layered && !m.kept.keeps(info.layers) {
 		s.leave(m, info, p) // or it probes the bandwidth
 		return out
 	}
 	p.Marker = p.Marker || info.last(m.kept)
 	number := p.Sequence + m.shift
-	m.places[p.Sequence%window] = place{in: p.Sequence, out: number, state: taken}
-	q := s.rewritten(m, p, number, m.idShift)
+	m.tell(p)
+	at := &m.places[p.Sequence%window]
+	*at = place{in: p.Sequence, out: number, state: taken, kept: m.kept, idShift: m.idShift}
+	q := s.rewritten(m, p, at)
 	s.started, s.sequence, s.at = true, number, p.Arrival
 	s.note(m, q)
 	return append(out, q)
@@ -320,6 +336,9 @@ func (s *Stream) put(out []Packet, m *mapping, p Packet) []Packet {
 func (s *Stream) note(m *mapping, q Packet) {
 	if q.Sequence == s.sequence {
 		s.whole = q.Marker || s.codec.Kind() == media.Audio
+	}
+	if n, ok := dependency.Number(q.Dependency); ok && (!s.framed || int16(n-s.frame) > 0) {
+		s.framed, s.frame = true, n
 	}
 	if int32(q.Timestamp-s.timestamp) <= 0 && !m.fresh || len(q.Payload) == 0 {
 		return
@@ -334,21 +353,22 @@ func (s *Stream) note(m *mapping, q Packet) {
 	}
 }
 
-// rewritten gives the packet as it goes out.
-func (s *Stream) rewritten(m *mapping, p Packet, number, idShift uint16) Packet {
-	p.Sequence = number
+// rewritten gives the packet as it goes out in its place.
+func (s *Stream) rewritten(m *mapping, p Packet, at *place) Packet {
+	p.Sequence = at.out
 	p.Timestamp += m.timeShift
 	info := look(s.codec, p.Payload)
-	id, tl0 := info.idSize > 0 && idShift != 0, info.tl0 > 0 && info.tl0 < len(p.Payload) && m.tl0Shift != 0
+	id, tl0 := info.idSize > 0 && at.idShift != 0, info.tl0 > 0 && info.tl0 < len(p.Payload) && m.tl0Shift != 0
 	if id || tl0 {
 		b := append([]byte(nil), p.Payload...)
 		if id {
-			info.setID(b, info.getID(b)+idShift)
+			info.setID(b, info.getID(b)+at.idShift)
 		}
 		if tl0 {
 			b[info.tl0] += m.tl0Shift
 		}
 		p.Payload = b
 	}
+	p.Dependency = m.describe(p, at.kept)
 	return p
 }

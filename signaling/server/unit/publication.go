@@ -40,6 +40,8 @@ type encoding struct {
 	latest time.Time // of its packets
 	pixels int       // of its latest keyframe; 0: not known
 
+	descriptions forward.Descriptions
+
 	since time.Time // of what is counted
 	bytes int
 	rate  int // bit/s
@@ -160,7 +162,15 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 		return nil
 	}
 	e := p.encodings[i]
-	e.count(codec, packet)
+	q := forward.Packet{
+		Arrival: packet.Arrival, Sequence: packet.SequenceNumber, Timestamp: packet.Timestamp, Marker: packet.Marker,
+		Payload: packet.Payload,
+	}
+	if t.Dependencies != 0 {
+		q.Dependency = packet.Extension(t.Dependencies)
+		q.Description = e.descriptions.Read(q.Dependency, q.Sequence, q.Timestamp)
+	}
+	e.count(codec, q)
 	if p.codec == media.CodecUnknown {
 		p.codec = codec
 		for _, s := range p.subscriptions {
@@ -172,9 +182,6 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 	}
 	if n := forward.Pixels(codec, packet.Payload); n > 0 {
 		e.pixels = n
-	}
-	q := forward.Packet{
-		Arrival: packet.Arrival, Sequence: packet.SequenceNumber, Timestamp: packet.Timestamp, Marker: packet.Marker,
 	}
 	level := p.hear(t, packet)
 	copied := false
@@ -192,10 +199,7 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 			if t.AbsCaptureTime != 0 {
 				q.Capture = slices.Clone(packet.Extension(t.AbsCaptureTime))
 			}
-			q.Level = slices.Clone(level)
-			if t.Dependencies != 0 {
-				q.Dependency = slices.Clone(packet.Extension(t.Dependencies))
-			}
+			q.Level, q.Dependency = slices.Clone(level), slices.Clone(q.Dependency)
 		}
 		s.out = s.stream.Take(s.out[:0], t.SSRC, s.wanted, q)
 		for _, x := range s.out {
@@ -210,10 +214,10 @@ func (p *publication) forward(t *signaling.Track, packet *media.Packet) (waiting
 	return waiting
 }
 
-func (e *encoding) count(codec media.Codec, p *media.Packet) {
+func (e *encoding) count(codec media.Codec, p forward.Packet) {
 	e.latest = p.Arrival
 	e.bytes += len(p.Payload)
-	if l, ok := forward.LayersOf(codec, p.Payload); ok {
+	if l, ok := forward.LayersOf(codec, p); ok {
 		e.layerBytes[l.Spatial][l.Temporal] += len(p.Payload)
 	}
 	if e.since.IsZero() {
