@@ -113,13 +113,14 @@ func lookVP9(b []byte) picture {
 	return p
 }
 
-// keyH264 tells whether a payload begins an IDR picture (RFC 6184 §5.4), or the
-// parameter sets before one.
+// keyH264 tells whether a payload has the parameter sets that an IDR picture begins
+// with (RFC 6184 §5.4): without them nobody can begin to decode, and with those of
+// another encoding it would be done wrong.
 func keyH264(b []byte) bool {
 	if len(b) < 2 {
 		return false
 	}
-	begins := func(t byte) bool { return t == 5 || t == 7 }
+	begins := func(t byte) bool { return t == 7 }
 	switch t := b[0] & 0x1f; t {
 	case 24: // STAP-A
 		for at := 1; at+2 < len(b); {

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/roomtape/roomtape/media"
@@ -102,6 +103,9 @@ type Stream struct {
 	heldFrom  uint32
 	heldSince time.Time
 
+	early     []Packet // of earlyFrom, which is wanted: no keyframe yet
+	earlyFrom uint32
+
 	reports map[uint32]report
 }
 
@@ -139,7 +143,7 @@ func (s *Stream) Follows(source uint32) bool {
 // that is wanted then. What it leaves out is no loss.
 func (s *Stream) Pause(on bool) {
 	s.paused, s.anew = on, s.started
-	s.held = nil
+	s.held, s.early = nil, nil
 }
 
 // Report takes a sender report of an encoding, and gives the timestamp of the
@@ -159,13 +163,19 @@ func (s *Stream) Report(source uint32, ntp uint64, rtp uint32) (timestamp uint32
 // it. Packets of others are dropped, but for those that the current one, or the
 // one before, has sent again.
 func (s *Stream) Take(out []Packet, source uint32, wanted uint32, p Packet) []Packet {
-	if s.paused || s.anew && (source != wanted || !Key(s.codec, p.Payload)) {
+	if s.paused {
 		return out
 	}
 	if s.anew {
-		s.anew = false
-		s.change(source, p)
-		return s.put(out, s.current, p)
+		switch {
+		case source != wanted:
+		case Key(s.codec, p.Payload):
+			s.anew = false
+			return s.begin(out, source, s.gather(source, p))
+		default:
+			s.keep(source, p)
+		}
+		return out
 	}
 	if len(p.Payload) == 0 && s.current == nil {
 		return out
@@ -175,6 +185,9 @@ func (s *Stream) Take(out []Packet, source uint32, wanted uint32, p Packet) []Pa
 	}
 	switch {
 	case s.current != nil && source == s.current.source:
+		if source == wanted {
+			s.early = nil
+		}
 		out = s.put(out, s.current, p)
 		if len(s.held) > 0 && s.whole {
 			out = s.release(out, wanted)
@@ -188,14 +201,50 @@ func (s *Stream) Take(out []Packet, source uint32, wanted uint32, p Packet) []Pa
 		out = s.release(out, wanted)
 		return s.put(out, s.current, p)
 	case source == wanted && Key(s.codec, p.Payload):
+		list := s.gather(source, p)
 		if !s.whole {
-			s.held, s.heldFrom, s.heldSince = append(s.held, p), source, p.Arrival
+			s.held, s.heldFrom, s.heldSince = list, source, p.Arrival
 			return out
 		}
-		s.change(source, p)
-		return s.put(out, s.current, p)
-	case s.before != nil && source == s.before.source:
+		return s.begin(out, source, list)
+	case source == wanted:
+		s.keep(source, p)
+	}
+	if s.before != nil && source == s.before.source {
 		return s.put(out, s.before, p)
+	}
+	return out
+}
+
+// keep remembers a packet of the encoding that is wanted, and whose keyframe has not
+// come: it may have overtaken the beginning of that.
+func (s *Stream) keep(source uint32, p Packet) {
+	if s.earlyFrom != source {
+		s.early, s.earlyFrom = nil, source
+	}
+	if len(s.early) >= 2*maxHeld {
+		s.early = slices.Delete(s.early, 0, maxHeld)
+	}
+	s.early = append(s.early, p)
+}
+
+// gather gives the first packet of a keyframe and those that have overtaken it.
+func (s *Stream) gather(source uint32, first Packet) []Packet {
+	list := []Packet{first}
+	for _, p := range s.early {
+		if ahead := int16(p.Sequence - first.Sequence); s.earlyFrom == source && ahead > 0 && ahead < maxHeld {
+			list = append(list, p)
+		}
+	}
+	s.early = nil
+	return list
+}
+
+// begin makes an encoding the current one, whose first packets these are.
+func (s *Stream) begin(out []Packet, source uint32, list []Packet) []Packet {
+	s.change(source, list[0])
+	for _, p := range list {
+		out = s.put(out, s.current, p)
 	}
 	return out
 }
@@ -207,11 +256,7 @@ func (s *Stream) release(out []Packet, wanted uint32) []Packet {
 	if s.heldFrom != wanted {
 		return out // another one is wanted by now
 	}
-	s.change(s.heldFrom, held[0])
-	for _, p := range held {
-		out = s.put(out, s.current, p)
-	}
-	return out
+	return s.begin(out, s.heldFrom, held)
 }
 
 // change makes an encoding the current one. Its first packet is p.

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -190,6 +191,72 @@ func TestLatePacketsTakeTheirPlace(t *testing.T) {
 	for i := range want {
 		if got[i] != want[i] {
 			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+}
+
+// TestKeyframeIsWholeWhoseBeginningIsLate switches to an encoding, and goes on after
+// a pause, with a keyframe whose first packet was lost and is sent again: what has
+// come before it must not be missing.
+func TestKeyframeIsWholeWhoseBeginningIsLate(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		s := NewStream(media.VP8, 10)
+		a, b := &encoder{codec: media.VP8, source: 1}, &encoder{codec: media.VP8, source: 2, sequence: 65534}
+		last := a.frame(epoch, 2, true)
+		if !whole {
+			last = last[:1]
+		}
+		var got []uint16
+		take := func(wanted uint32, packets ...Packet) {
+			for _, p := range packets {
+				for _, q := range s.Take(nil, uint32(p.Payload[len(p.Payload)-1]), wanted, p) {
+					got = append(got, q.Sequence)
+				}
+			}
+		}
+		take(1, last...)
+		take(2, b.frame(epoch, 2, false)...) // is of no use
+		key, next := b.frame(epoch.Add(33*time.Millisecond), 3, true), b.frame(epoch.Add(66*time.Millisecond), 1, false)
+		take(2, key[2], key[1], next[0])
+		if len(got) != len(last) {
+			t.Fatalf("the beginning is missing, and %v go out", got)
+		}
+		take(2, key[0])
+		if !whole { // the end of the frame before comes last
+			end := a.frame(epoch, 1, false)[0]
+			end.Sequence, end.Timestamp = last[0].Sequence+1, last[0].Timestamp
+			take(2, end)
+		}
+		slices.Sort(got)
+		if want := []uint16{10, 11, 12, 13, 14, 15}; !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+		s.Pause(true)
+		s.Pause(false)
+		got = nil
+		key = b.frame(epoch.Add(time.Second), 2, true)
+		take(2, key[1], key[0])
+		slices.Sort(got)
+		if want := []uint16{16, 17}; !slices.Equal(got, want) {
+			t.Fatalf("after a pause got %v, want %v", got, want)
+		}
+	}
+}
+
+func TestH264BeginsWithParameterSets(t *testing.T) {
+	for _, c := range []struct {
+		payload []byte
+		key     bool
+	}{
+		{[]byte{0x67, 1, 2}, true},
+		{[]byte{24, 0, 2, 0x67, 1, 0, 2, 0x68, 1}, true}, // STAP-A
+		{[]byte{0x65, 1, 2}, false},
+		{[]byte{28, 0x85, 1}, false}, // FU-A
+		{[]byte{0x41, 1, 2}, false},
+		{[]byte{24, 0, 2, 0x41}, false},
+	} {
+		if got := Key(media.H264, c.payload); got != c.key {
+			t.Errorf("%x: %t, want %t", c.payload, got, c.key)
 		}
 	}
 }
