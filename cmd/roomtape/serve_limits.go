@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,6 +18,7 @@ func guardFlags() []cli.Flag {
 		&cli.IntFlag{Name: "address-joins", Value: 20, Usage: "at most `N` new WebSockets, or joins, a second from one address (0: any number)"},
 		&cli.IntFlag{Name: "address-credentials", Value: 10, Usage: "at most `N` requests a second for TURN credentials from one address (0: any number)"},
 		&cli.IntFlag{Name: "address-messages", Value: 2000, Usage: "at most `N` messages a second from one address (0: any number)"},
+		&cli.DurationFlag{Name: "resume-within", Value: 10 * time.Second, Usage: "with --sfu: how long who has lost the WebSocket, and nothing else, may take to go on by another one (0: not at all)"},
 	}
 }
 
@@ -41,6 +43,11 @@ func guardOf(c *cli.Context, limits *server.Config) error {
 	limits.AddressJoins = float64(number("address-joins"))
 	limits.AddressCredentials = float64(number("address-credentials"))
 	limits.AddressMessages = float64(number("address-messages"))
+	if limits.ResumeWithin = c.Duration("resume-within"); limits.ResumeWithin < 0 {
+		err = usagef("--resume-within %v is less than nothing", limits.ResumeWithin)
+	} else if limits.ResumeWithin == 0 {
+		limits.ResumeWithin = -1
+	}
 	return err
 }
 

@@ -9,12 +9,14 @@ import (
 )
 
 var serveMetricsOf = struct {
-	rooms, peers, sockets, joins, credentials, messages, bytes, refused metric
+	rooms, peers, kept, sockets, joins, resumed, credentials, messages, bytes, refused metric
 }{
 	rooms:       gauge("server_rooms", "Rooms with somebody in them."),
 	peers:       gauge("server_peers", "Peers in all rooms."),
+	kept:        gauge("server_kept_peers", "Peers whose WebSocket is lost, who may come back."),
 	sockets:     gauge("server_sockets", "Open WebSockets."),
 	joins:       counter("server_joins_total", "Peers that have joined a room."),
+	resumed:     counter("server_resumed_total", "Peers that have come back by another WebSocket without having left."),
 	credentials: counter("server_credentials_total", "TURN credentials that /turn has given."),
 	messages:    counter("server_messages_total", "Messages over WebSockets.", "direction"),
 	bytes:       counter("server_message_bytes_total", "Bytes of messages over WebSockets.", "direction"),
@@ -27,7 +29,7 @@ type serverCollector struct{ rooms *server.Server }
 // Describe implements prometheus.Collector.
 func (c serverCollector) Describe(ch chan<- *prometheus.Desc) {
 	m := &serveMetricsOf
-	for _, d := range []metric{m.rooms, m.peers, m.sockets, m.joins, m.credentials, m.messages, m.bytes, m.refused} {
+	for _, d := range []metric{m.rooms, m.peers, m.kept, m.sockets, m.joins, m.resumed, m.credentials, m.messages, m.bytes, m.refused} {
 		ch <- d.desc
 	}
 }
@@ -37,8 +39,10 @@ func (c serverCollector) Collect(ch chan<- prometheus.Metric) {
 	m, n := &serveMetricsOf, c.rooms.Counts()
 	m.rooms.emit(ch, float64(n.Rooms))
 	m.peers.emit(ch, float64(n.Peers))
+	m.kept.emit(ch, float64(n.Kept))
 	m.sockets.emit(ch, float64(n.Sockets))
 	m.joins.emit(ch, float64(n.Joins))
+	m.resumed.emit(ch, float64(n.Resumed))
 	m.credentials.emit(ch, float64(n.Credentials))
 	m.messages.emit(ch, float64(n.MessagesIn), "in")
 	m.messages.emit(ch, float64(n.MessagesOut), "out")

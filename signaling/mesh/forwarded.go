@@ -42,6 +42,14 @@ func (w *welcome) forwards() bool { return slices.Equal(w.peers, []string{messag
 
 var errNoForwarding = errors.New("the room was forwarded before, and is a mesh now")
 
+// Resume says where a link goes on: the Token that the server gave for one that has
+// ended, and how many messages were Received by it, and by those that it went on for.
+// The zero value is a new beginning.
+type Resume struct {
+	Token    string
+	Received uint64
+}
+
 // Link is a WebSocket in a room.
 type Link struct {
 	welcome *welcome
@@ -49,16 +57,23 @@ type Link struct {
 	// KeepsID tells whether the server lets us join again under the same id while
 	// it may not know yet that this link is dead.
 	KeepsID bool
+	// Token lets another link go on when this one has died; "": the server lets none.
+	Token string
+	// Resumed is set when this one does: what the server has sent after Resume.Received
+	// comes again, and the server has got Received of our messages.
+	Resumed  bool
+	Received uint64
 }
 
 // Open gives a link to the room: the one that Dial has opened the first time, and
-// then a new one by joining again as id. One goroutine at a time calls Open.
-func (f *ForwardedError) Open(ctx context.Context, id string) (*Link, error) {
+// then a new one by joining again as id, or resuming. When the server does not let us go
+// on it is a new beginning. One goroutine at a time calls Open.
+func (f *ForwardedError) Open(ctx context.Context, id string, from Resume) (*Link, error) {
 	w := f.first
 	f.first = nil
 	if w == nil {
 		var err error
-		if w, err = f.dialer.join(ctx, id); err != nil {
+		if w, err = f.dialer.join(ctx, id, &from); err != nil {
 			return nil, err
 		}
 		if !w.forwards() {
@@ -66,22 +81,19 @@ func (f *ForwardedError) Open(ctx context.Context, id string) (*Link, error) {
 			return nil, errNoForwarding
 		}
 	}
-	return &Link{welcome: w, KeepsID: w.keepID}, nil
+	l := &Link{welcome: w, KeepsID: w.keepID, Token: w.token}
+	if from.Token != "" && w.received != nil {
+		l.Resumed, l.Received = true, *w.received
+	}
+	return l, nil
 }
 
 // Serve begins to read and write. Each message is given to deliver, one after the
-// other, and those that can't be read are left out; down is called once with the
-// reason when the link dies other than by Close. Both are called on goroutines of
-// the link.
+// other; those that can't be read are the zero Message. down is called once with the
+// reason when the link dies other than by Close: ErrReplaced is one. Both are called on
+// goroutines of the link.
 func (l *Link) Serve(deliver func(message.Message), down func(error)) {
-	for _, m := range l.welcome.early {
-		deliver(m)
-	}
-	l.socket = newSocket(l.welcome, func(m message.Message, err error) {
-		if err == nil {
-			deliver(m)
-		}
-	}, down)
+	l.socket = newSocket(l.welcome, l.welcome.early, func(m message.Message, _ error) { deliver(m) }, down)
 }
 
 // Send queues a message, or ends the link when the server does not read.

@@ -14,6 +14,8 @@ const (
 	// Config.MaxPeers says otherwise; those who come after are ignored.
 	DefaultMaxPeers = 128
 
+	// maxToken is the longest token to resume by, in bytes; longer ones are not used.
+	maxToken = 256
 	// maxEarly is how many candidates of one peer are kept for a connection
 	// that does not exist yet; the oldest go first.
 	maxEarly = 64

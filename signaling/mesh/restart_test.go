@@ -320,7 +320,7 @@ func TestReplacedUnderOurIDWeTakeAnother(t *testing.T) {
 	s.r.socketLost(errors.New("gone"), s.now)
 	s.after(RejoinBackoff)
 	s.r.rejoined([]string{"a"}, s.now)
-	s.r.socketLost(errReplaced, s.now)
+	s.r.socketLost(ErrReplaced, s.now)
 	s.after(RejoinBackoff)
 	s.want("dial rec", "dial rec-2")
 }

@@ -144,7 +144,7 @@ func Dial(ctx context.Context, cfg Config) (*Room, error) {
 		return nil, fmt.Errorf("prepare connections: %w", err)
 	}
 	r.factory = factory
-	w, err := r.dialer.join(ctx, cfg.PeerID)
+	w, err := r.dialer.join(ctx, cfg.PeerID, &Resume{})
 	if err != nil {
 		_ = factory.Close() // nothing was connected
 		return nil, fmt.Errorf("%w: %w", signaling.ErrJoin, err)
@@ -245,7 +245,7 @@ func (r *Room) run() {
 // arrive begins to use a socket whose join has succeeded.
 func (r *Room) arrive(w *welcome, now time.Time) {
 	var s *socket
-	s = newSocket(w,
+	s = newSocket(w, nil,
 		func(m message.Message, err error) {
 			r.inbox.putAndWait(r.ctx, func(now time.Time) {
 				switch {
@@ -315,7 +315,7 @@ func (r *Room) dial(id string) {
 	r.others.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, RejoinTimeout)
 		defer cancel()
-		w, err := r.dialer.join(ctx, id)
+		w, err := r.dialer.join(ctx, id, nil)
 		if err != nil {
 			r.inbox.put(func(now time.Time) { r.roster.dialFailed(err, now) })
 			return

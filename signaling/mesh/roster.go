@@ -219,7 +219,7 @@ func (r *roster) socketLost(err error, now time.Time) {
 	r.up, r.lostAt, r.lastErr = false, now, err
 	r.redialAt = now.Add(r.backoff())
 	r.attempts++
-	if errors.Is(err, errReplaced) {
+	if errors.Is(err, ErrReplaced) {
 		r.rename()
 	}
 }

@@ -40,7 +40,10 @@ type welcome struct {
 	conn  *websocket.Conn
 	below net.Conn // what conn runs on; nil when the HTTP client does not tell
 	peers []string
-	early []message.Message // what came before room_peers
+	// token and received are what room_peers says of resuming: see Link.
+	token    string
+	received *uint64
+	early    []message.Message // what came before room_peers
 	// keepID is set when the server lets us join again under the same id while
 	// our old socket may be open.
 	keepID bool
@@ -54,9 +57,10 @@ const rejoinHeader = "Roomtape-Rejoin"
 // one id.
 const statusReplaced websocket.StatusCode = 4001
 
-// join dials, joins as id and waits for room_peers. Its errors are one line
+// join dials, joins as id and waits for room_peers. From says where a link goes on, or
+// the zero value that one may; a mesh has no use for it. Its errors are one line
 // each, with the server's words quoted and bounded.
-func (d *dialer) join(ctx context.Context, id string) (*welcome, error) {
+func (d *dialer) join(ctx context.Context, id string, from *Resume) (*welcome, error) {
 	w := &welcome{}
 	trace := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(i httptrace.GotConnInfo) { w.below = i.Conn },
@@ -71,7 +75,7 @@ func (d *dialer) join(ctx context.Context, id string) (*welcome, error) {
 	}
 	conn.SetReadLimit(-1) // readMessage has its own, that the socket survives
 	w.conn, w.keepID = conn, resp.Header.Get(rejoinHeader) == "same-id"
-	if err := w.join(ctx, d, id); err != nil {
+	if err := w.join(ctx, d, id, from); err != nil {
 		_ = conn.CloseNow() // the reason is known
 		return nil, fmt.Errorf("%s: %w", d.shown, err)
 	}
@@ -95,8 +99,15 @@ func (d *dialer) authorized() (http.Header, error) {
 	return h, nil
 }
 
-func (w *welcome) join(ctx context.Context, d *dialer, id string) error {
-	if err := writeMessage(ctx, w.conn, message.Message{Type: message.Join, PeerID: id, RoomID: d.room, Needs: d.needs}); err != nil {
+func (w *welcome) join(ctx context.Context, d *dialer, id string, from *Resume) error {
+	join := message.Message{Type: message.Join, PeerID: id, RoomID: d.room, Needs: d.needs}
+	if from != nil {
+		join.Resume = &from.Token
+		if from.Token != "" {
+			join.Received = &from.Received
+		}
+	}
+	if err := writeMessage(ctx, w.conn, join); err != nil {
 		return socketReason(ctx, err)
 	}
 	for range maxBeforePeers {
@@ -107,7 +118,10 @@ func (w *welcome) join(ctx context.Context, d *dialer, id string) error {
 		case err != nil:
 			return socketReason(ctx, err)
 		case m.Type == message.RoomPeers:
-			w.peers = m.Peers
+			w.peers, w.received = m.Peers, m.Received
+			if m.Resume != nil && len(*m.Resume) <= maxToken {
+				w.token = *m.Resume
+			}
 			return nil
 		case m.Type == message.Error:
 			return fmt.Errorf("the server refuses: %s", quote(strings.TrimSpace(m.Code+" "+m.Text)))
@@ -192,7 +206,7 @@ func socketReason(ctx context.Context, err error) error {
 	var c websocket.CloseError
 	switch {
 	case errors.As(err, &c) && c.Code == statusReplaced:
-		return errReplaced
+		return ErrReplaced
 	case errors.As(err, &c):
 		return fmt.Errorf("the server closed the connection with %d %s", c.Code, quote(c.Reason))
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
@@ -205,8 +219,9 @@ func socketReason(ctx context.Context, err error) error {
 
 var errSilent = errors.New("the server closed the connection without a word")
 
-// errReplaced ends a socket after another has joined under our id.
-var errReplaced = errors.New("somebody has joined under our id")
+// ErrReplaced is why a socket has ended, or a link, when another has joined under our
+// id. To join again under it would go on for ever.
+var ErrReplaced = errors.New("somebody has joined under our id")
 
 // quote makes a stranger's words one printable line of bounded length.
 func quote(s string) string { return strconv.QuoteToGraphic(clip(s)) }
@@ -233,10 +248,11 @@ type socket struct {
 	wg     sync.WaitGroup
 }
 
-// newSocket serves what a join has opened. Each message is given to deliver, one after the other;
+// newSocket serves what a join has opened. Each message is given to deliver, one after the
+// other, beginning with those that came before;
 // down is called once, with the reason, when the socket dies other than by
 // close. Both are called on goroutines of the socket.
-func newSocket(w *welcome, deliver func(message.Message, error), down func(error)) *socket {
+func newSocket(w *welcome, before []message.Message, deliver func(message.Message, error), down func(error)) *socket {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &socket{conn: w.conn, below: w.below, out: make(chan message.Message, maxWaiting), cancel: cancel}
 	var once sync.Once
@@ -249,7 +265,12 @@ func newSocket(w *welcome, deliver func(message.Message, error), down func(error
 			})
 		})
 	}
-	serve(func(ctx context.Context) error { return s.read(ctx, deliver) })
+	serve(func(ctx context.Context) error {
+		for _, m := range before {
+			deliver(m, nil)
+		}
+		return s.read(ctx, deliver)
+	})
 	serve(s.write)
 	serve(s.ping)
 	return s

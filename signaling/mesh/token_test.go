@@ -54,7 +54,7 @@ func TestTokenGoesIntoTheHandshakeOnly(t *testing.T) {
 		if strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error tells a token: %v", err)
 		}
-		if got := <-joins; got != "Bearer "+want+` token=secret {"type":"join","peer_id":"p","room_id":"r","needs":["record"]}` {
+		if got := <-joins; got != "Bearer "+want+` token=secret {"type":"join","peer_id":"p","room_id":"r","needs":["record"],"resume":""}` {
 			t.Errorf("the server got %s", got)
 		}
 	}

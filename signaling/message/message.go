@@ -75,6 +75,14 @@ type Message struct {
 	Target string   `json:"target,omitempty"`
 	From   string   `json:"from,omitempty"`
 
+	// Resume and Received are of a join and of the answer to it, in a room that is
+	// forwarded. Who can resume says so by a Resume, "" at first, and then what
+	// room_peers gave for it: that lets another socket go on in its place. Received is
+	// how many messages the sender has got since: in a room_peers it tells that the
+	// join has resumed.
+	Resume   *string `json:"resume,omitempty"`
+	Received *uint64 `json:"received,omitempty"`
+
 	// Of rooms that are forwarded. TrackType is "audio" or "video", MID the
 	// m-line that carries a track. Quality is how much of a track a subscriber
 	// wants at most: "low", "medium", or "best", which "" means too.

@@ -43,3 +43,11 @@ func (t *track) Observe() signaling.Observation {
 	}
 	return o
 }
+
+// Works tells whether media could flow once, and the connection has not ended since,
+// though it may be interrupted.
+func (c *Conn) Works() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.up && !c.closed && c.state != Failed && c.state != Closed
+}

@@ -27,6 +27,7 @@ type address struct {
 
 	// Guarded by the lock of the addresses.
 	sockets int
+	kept    int       // clients who may come back, besides
 	left    time.Time // when there was a socket, or a request for credentials, last
 }
 
@@ -120,6 +121,24 @@ func (l *addresses) leave(a *address) {
 	a.left = time.Now()
 }
 
+// keep counts a client that may come back, or is false when there are as many as one
+// address may have: a tenth of its sockets.
+func (l *addresses) keep(a *address, cfg Config) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a.kept >= max(1, cfg.AddressSockets/10) {
+		return false
+	}
+	a.kept++
+	return true
+}
+
+func (l *addresses) unkeep(a *address) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.kept--
+}
+
 // sweep forgets who can be forgotten, now and then.
 func (l *addresses) sweep(now time.Time) {
 	if now.Sub(l.swept) < addressBurst*time.Second {
@@ -127,6 +146,6 @@ func (l *addresses) sweep(now time.Time) {
 	}
 	l.swept = now
 	maps.DeleteFunc(l.known, func(_ netip.Prefix, a *address) bool {
-		return a.sockets == 0 && now.Sub(a.left) > addressBurst*time.Second
+		return a.sockets == 0 && a.kept == 0 && now.Sub(a.left) > addressBurst*time.Second
 	})
 }

@@ -10,8 +10,11 @@ type Counts struct {
 	// Rooms, Peers and Sockets are there now; a socket that has not joined is
 	// no peer.
 	Rooms, Peers, Sockets int
-	// Joins counts the peers that have joined.
-	Joins int64
+	// Kept are those among the peers whose socket is lost, and who may come back.
+	Kept int
+	// Joins counts the peers that have joined, Resumed those that have come back by
+	// another socket without having left.
+	Joins, Resumed int64
 	// Credentials counts those that were given for TURN.
 	Credentials int64
 	// MessagesIn and BytesIn were read from WebSockets, MessagesOut and
@@ -56,6 +59,12 @@ func (c *counts) joined() {
 	c.Joins++
 }
 
+func (c *counts) resumed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Resumed++
+}
+
 func (c *counts) gave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +84,7 @@ func (c *counts) refused(code string) {
 // Counts gives what is counted. It may be called by any goroutine.
 func (s *Server) Counts() Counts {
 	s.mu.Lock()
-	rooms, peers, sockets := len(s.rooms), 0, len(s.sockets)
+	rooms, peers, sockets, kept := len(s.rooms), 0, len(s.sockets), s.kept
 	for _, rm := range s.rooms {
 		peers += len(rm.peers)
 	}
@@ -83,7 +92,7 @@ func (s *Server) Counts() Counts {
 	s.counts.mu.Lock()
 	defer s.counts.mu.Unlock()
 	c := s.counts.Counts
-	c.Rooms, c.Peers, c.Sockets = rooms, peers, sockets
+	c.Rooms, c.Peers, c.Sockets, c.Kept = rooms, peers, sockets, kept
 	c.Refused = maps.Clone(c.Refused)
 	return c
 }

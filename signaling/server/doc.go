@@ -88,6 +88,14 @@
 // right to publish, subscribe_track that to subscribe; both, and a right to neither,
 // may exchange data channel messages.
 //
+// A client whose join has a "resume" can come back by another socket when its own
+// breaks while its connection with the unit works. It stays in the room for
+// Config.ResumeWithin; nobody is told. Its room_peers has a token, and a join with that
+// under the same id goes on where the socket has ended: the join says how many messages
+// have come since room_peers, the answer, another room_peers, does the same, and what is
+// missing on either side follows. Without "received" in the answer it is a new
+// beginning.
+//
 // # TURN
 //
 // GET /turn?user=NAME gives credentials for TURN servers, as [Relay], to those

@@ -20,6 +20,8 @@ type envelope struct {
 	PeerID    string          `json:"peer_id,omitempty"`
 	RoomID    *string         `json:"room_id,omitempty"`
 	Needs     []string        `json:"needs,omitempty"`
+	Resume    *string         `json:"resume,omitempty"`
+	Received  *uint64         `json:"received,omitempty"`
 	Target    string          `json:"target,omitempty"`
 	From      string          `json:"from,omitempty"`
 	Offer     json.RawMessage `json:"offer,omitempty"`

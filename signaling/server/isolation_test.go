@@ -94,7 +94,7 @@ func FuzzOtherRooms(f *testing.F) {
 			}
 			enter := func(room, id string) *socket {
 				so := socketOf(room, token.Publish, token.Subscribe)
-				if refused := so.handle(fmt.Appendf(nil, `{"type":"join","peer_id":%q}`, id)); refused != nil {
+				if refused, _ := so.handle(fmt.Appendf(nil, `{"type":"join","peer_id":%q}`, id)); refused != nil {
 					t.Fatalf("%s: %+v", id, refused)
 				}
 				so.out.take()
@@ -103,12 +103,12 @@ func FuzzOtherRooms(f *testing.F) {
 			alice, eve := enter("theirs", "alice"), enter("mine", "eve")
 			mallory := socketOf("mine", token.Subscribe)
 			if !tokens { // where all doors are open, they have gone through one
-				if refused := mallory.handle([]byte(`{"type":"join","peer_id":"mallory"}`)); refused != nil {
+				if refused, _ := mallory.handle([]byte(`{"type":"join","peer_id":"mallory"}`)); refused != nil {
 					t.Fatal(refused)
 				}
 			}
 			for i, line := range strings.Split(text, "\n") {
-				if refused := mallory.handle([]byte(line)); i > 50 || refused != nil && refused.status != 0 {
+				if refused, _ := mallory.handle([]byte(line)); i > 50 || refused != nil && refused.status != 0 {
 					break
 				}
 			}

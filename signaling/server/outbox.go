@@ -57,6 +57,13 @@ func (o *outbox) end(status websocket.StatusCode, reason string) {
 	}
 }
 
+// over tells whether end was called.
+func (o *outbox) over() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ended
+}
+
 func (o *outbox) wake() {
 	select {
 	case o.ready <- struct{}{}:

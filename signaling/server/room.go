@@ -59,9 +59,6 @@ func (s *Server) join(so *socket, e envelope, roomID string) *refusal {
 	claims, refused := s.access(so, e, roomID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if so.id != "" { // whether or not it still is in its room
-		return &refusal{code: message.CodeAlreadyJoined, text: "this socket has joined a room already"}
-	}
 	if refused != nil {
 		return refused
 	}
@@ -79,13 +76,17 @@ func (s *Server) join(so *socket, e envelope, roomID string) *refusal {
 	if old != nil && !outranks(claims, old.claims) {
 		return forbidden("this peer_id is somebody's whose token names it")
 	}
+	if old != nil && s.resume(old, so, e, claims) {
+		so.id, so.claims = peerID, claims
+		return nil
+	}
 	if old != nil {
 		s.part(old, "")
 		old.send(encode(message.Message{Type: message.Error, Code: message.CodeReplaced, Text: "another socket has joined under this peer_id"}))
 		old.out.end(StatusReplaced, "another socket has joined under this peer_id")
 	}
 	so.room, so.id, so.claims = rm, peerID, claims
-	s.enter(rm, so)
+	s.enter(rm, so, e.Resume != nil)
 	rm.peers = append(rm.peers, so)
 	s.rooms[roomID] = rm
 	return nil

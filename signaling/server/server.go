@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +78,13 @@ type Config struct {
 	// Forward forwards the media of all rooms; nil: rooms are meshes, and no
 	// media passes through the server. Shutdown closes it.
 	Forward *unit.Unit
+	// ResumeWithin is how long a client of a forwarded room whose socket has broken, but
+	// not its connection, stays in the room for it to come back by another socket
+	// as if nothing had happened. Default 10 s; less than 0: not at all. MaxKept is how
+	// many such clients there can be at once, and a tenth of AddressSockets of one
+	// address; those beyond leave at once. Default 1000.
+	ResumeWithin time.Duration
+	MaxKept      int
 	// WriteTimeout is how long one message may take to be written to a peer's
 	// connection before it is cut. Default 10 s.
 	WriteTimeout time.Duration
@@ -114,6 +122,10 @@ func (c Config) withDefaults() Config {
 	c.AddressCredentials = orNoLimit(c.AddressCredentials, 10)
 	c.Burst = max(orElse(c.Burst, 100+25*c.MaxPeers), cost(c.MaxMessage))
 	c.JoinTimeout = orElse(c.JoinTimeout, 5*time.Second)
+	if c.ResumeWithin == 0 {
+		c.ResumeWithin = 10 * time.Second
+	}
+	c.MaxKept = orElse(c.MaxKept, 1000)
 	c.WriteTimeout = orElse(c.WriteTimeout, 10*time.Second)
 	c.PingInterval = orElse(c.PingInterval, 15*time.Second)
 	c.PingTimeout = orElse(c.PingTimeout, 15*time.Second)
@@ -146,6 +158,7 @@ type Server struct {
 	stopping bool
 	sockets  map[*socket]struct{}
 	rooms    map[string]*room
+	kept     int // peers without a socket
 
 	addresses addresses
 }
@@ -309,6 +322,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping = true
 	for so := range s.sockets {
 		so.out.end(websocket.StatusGoingAway, "the server is stopping")
+	}
+	for _, rm := range s.rooms {
+		for _, so := range slices.Clone(rm.peers) {
+			if so.keeping != nil {
+				s.part(so, "")
+			}
+		}
+		if len(rm.peers) == 0 {
+			delete(s.rooms, rm.id)
+		}
 	}
 	s.mu.Unlock()
 

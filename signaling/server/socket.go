@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -33,7 +34,8 @@ type socket struct {
 	joined   chan struct{}  // closed by the reader when the join is accepted
 	expiry   *time.Timer    // of the token; nil when it does not expire
 	address  *address
-	retries  bool // it has tried to join before
+	retries  bool                   // it has tried to join before
+	thread   atomic.Pointer[thread] // nil: it can't be resumed, or has not joined
 
 	// ctx ends when the connection is to be cut without ceremony.
 	ctx context.Context
@@ -44,6 +46,10 @@ type socket struct {
 	id     string
 	client *unit.Client // in a forwarded room; changed by the reader only
 	claims token.Claims // what the join was accepted with; changed by the reader only
+	// resumed is set when it goes on in the place of another one; keeping when it
+	// is broken, and another one may go on in its place.
+	resumed bool
+	keeping *time.Timer
 }
 
 func newSocket(s *Server, pathRoom string) *socket {
@@ -62,7 +68,17 @@ func newSocket(s *Server, pathRoom string) *socket {
 // send queues b for the peer, and cuts it off when it reads too slowly. It
 // never waits, so it may be called under the server's lock.
 func (so *socket) send(b []byte) {
+	if th := so.thread.Load(); th != nil {
+		th.say(so, b)
+		return
+	}
+	so.queue(b)
+}
+
+// queue does so when b is no part of a thread, or kept by it.
+func (so *socket) queue(b []byte) {
 	if !so.out.put(b) {
+		so.out.end(websocket.StatusPolicyViolation, "what is sent is not read")
 		so.cut()
 	}
 }
@@ -81,11 +97,15 @@ func (so *socket) run(conn *websocket.Conn, raw net.Conn) {
 	wg.Go(func() { so.write(conn) })
 	wg.Go(func() { so.watch(reading, conn) })
 	err := so.read(conn)
-	so.server.leave(so, "")
+	if so.server.keep(so, err) {
+		so.log.Info("peer's socket is lost; it may come back", "peer", so.id, "within", so.server.cfg.ResumeWithin, "reason", err)
+	} else {
+		so.server.leave(so, "")
+		so.log.Info("peer left", "peer", so.id, "reason", err)
+	}
 	if so.expiry != nil {
 		so.expiry.Stop()
 	}
-	so.log.Info("peer left", "peer", so.id, "reason", err)
 	done()
 	so.out.end(websocket.StatusNormalClosure, "")
 	wg.Wait()
@@ -120,8 +140,9 @@ func (so *socket) read(conn *websocket.Conn) error {
 		if err := so.throttle(so.address.messages, cost(len(b))); err != nil {
 			return err
 		}
-		if refused == nil {
-			refused = so.handle(b)
+		refused, err = so.obey(b, refused)
+		if err != nil {
+			return err
 		}
 		if refused != nil {
 			so.log.Info("message refused", "peer", so.id, "code", refused.code, "reason", refused.text)
@@ -172,41 +193,56 @@ func (so *socket) throttle(limit *rate.Limiter, n int) error {
 	return nil
 }
 
-func (so *socket) handle(b []byte) *refusal {
+// handle does what a message asks for, or gives why not. Only when the socket is
+// being cut, it may not have been taken.
+func (so *socket) handle(b []byte) (refused *refusal, taken bool) {
 	e, err := parseEnvelope(b)
 	if err != nil {
-		return &refusal{code: message.CodeBadMessage, text: err.Error()}
+		return &refusal{code: message.CodeBadMessage, text: err.Error()}, true
 	}
 	switch e.Type {
 	case message.Join:
-		roomID := so.pathRoom
-		if e.RoomID != nil {
-			roomID = *e.RoomID
-		}
-		// The first attempt has been counted with the socket.
-		if so.retries {
-			if err := so.address.joins.Wait(so.ctx); err != nil {
-				return nil // the socket is being cut
-			}
-		}
-		so.retries = true
-		if refused := so.server.join(so, e, roomID); refused != nil {
-			return refused
-		}
-		so.log = so.log.With("room", roomID)
-		so.server.counts.joined()
-		so.log.Info("peer joined", "peer", e.PeerID)
-		close(so.joined)
-		if at := so.claims.Expires; !at.IsZero() {
-			so.expiry = time.AfterFunc(time.Until(at), func() { so.server.expire(so) })
-		}
+		return so.join(e), true
 	case message.Offer, message.Answer, message.ICECandidate:
 		if so.client != nil {
 			return so.server.forward(so, e.Type, b)
 		}
-		return so.server.relay(so, e)
+		return so.server.relay(so, e), true
 	case message.PublishTrack, message.SubscribeTrack, message.UnsubscribeTrack:
 		return so.server.forward(so, e.Type, b)
+	}
+	return nil, true
+}
+
+func (so *socket) join(e envelope) *refusal {
+	roomID := so.pathRoom
+	if e.RoomID != nil {
+		roomID = *e.RoomID
+	}
+	// The first attempt has been counted with the socket.
+	if so.retries {
+		if err := so.address.joins.Wait(so.ctx); err != nil {
+			return nil // the socket is being cut
+		}
+	}
+	so.retries = true
+	if so.id != "" { // whether or not it still is in its room
+		return &refusal{code: message.CodeAlreadyJoined, text: "this socket has joined a room already"}
+	}
+	if refused := so.server.join(so, e, roomID); refused != nil {
+		return refused
+	}
+	so.log = so.log.With("room", roomID)
+	if so.resumed {
+		so.server.counts.resumed()
+		so.log.Info("peer goes on by another socket", "peer", e.PeerID)
+	} else {
+		so.server.counts.joined()
+		so.log.Info("peer joined", "peer", e.PeerID)
+	}
+	close(so.joined)
+	if at := so.claims.Expires; !at.IsZero() {
+		so.expiry = time.AfterFunc(time.Until(at), func() { so.server.expire(so) })
 	}
 	return nil
 }
@@ -267,6 +303,9 @@ func (so *socket) watch(reading context.Context, conn *websocket.Conn) {
 		if err != nil {
 			so.cut()
 			return
+		}
+		if th := so.thread.Load(); th != nil {
+			th.tidy()
 		}
 	}
 }

@@ -74,8 +74,13 @@ func prepareWith(api *webrtc.API, url, id string, room ...string) (*client, erro
 	if room = append(room, "room"); room[0] == "" {
 		room[0] = "room"
 	}
+	return prepareJoin(api, url, message.Message{Type: message.Join, PeerID: id, RoomID: room[0]})
+}
+
+// prepareJoin does so by this join.
+func prepareJoin(api *webrtc.API, url string, join message.Message) (*client, error) {
 	c := &client{
-		id: id, heard: make(chan message.Message, 1000), said: make(chan string, 1000),
+		id: join.PeerID, heard: make(chan message.Message, 1000), said: make(chan string, 1000),
 		media: make(chan *webrtc.TrackRemote, 100),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -85,7 +90,7 @@ func prepareWith(api *webrtc.API, url, id string, room ...string) (*client, erro
 		return nil, err
 	}
 	c.ws.SetReadLimit(message.MaxSize)
-	if err := c.write(message.Message{Type: message.Join, PeerID: id, RoomID: room[0]}); err != nil {
+	if err := c.write(join); err != nil {
 		return nil, err
 	}
 	if c.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
@@ -115,6 +120,11 @@ func enterRoom(url, id, room string, codecs ...media.Codec) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c, c.sends(codecs...)
+}
+
+// sends has a client that is prepared begin, and send tracks of these codecs.
+func (c *client) sends(codecs ...media.Codec) error {
 	c.codecs = codecs
 	var named []string
 	for i, codec := range codecs {
@@ -124,11 +134,11 @@ func enterRoom(url, id, room string, codecs ...media.Codec) (*client, error) {
 		}
 		track, err := webrtc.NewTrackLocalStaticRTP(capability, fmt.Sprint("track-", i), "stream") // the same of everybody
 		if err != nil {
-			return nil, err
+			return err
 		}
 		sender, err := c.pc.AddTrack(track)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c.wg.Go(func() {
 			for { // the interceptors see what is read
@@ -141,7 +151,7 @@ func enterRoom(url, id, room string, codecs ...media.Codec) (*client, error) {
 		named = append(named, track.ID(), codec.Kind().String())
 	}
 	c.wg.Go(c.play)
-	return c, c.begin(named...)
+	return c.begin(named...)
 }
 
 // begin offers, and publishes tracks by their ids and kinds.
@@ -313,7 +323,9 @@ func (v *venue) Join(ctx context.Context) (signaling.Room, error) { return v.dia
 
 // dial joins as "rec".
 func (v *venue) dial(ctx context.Context, cfg mesh.Config) (*Room, error) {
-	cfg.URL, cfg.PeerID = v.url, "rec"
+	if cfg.PeerID = "rec"; cfg.URL == "" {
+		cfg.URL = v.url
+	}
 	cfg.Peer.Loopback = true
 	_, err := mesh.Dial(ctx, cfg)
 	var way *mesh.ForwardedError

@@ -22,7 +22,9 @@
 //
 // # Losing the server
 //
-// When the socket dies, media goes on, and we join again with back-off. Then, or
+// When the socket dies, media goes on, and we join again with back-off. A server that
+// has kept our place lets us go on (package resume): both sides say what the other has
+// missed, and nobody notices. Otherwise, or
 // when the connection fails, everything is subscribed to anew: other tracks of the
 // same participants. Those whom the server has not named again after missing have
 // Left. Only when Config.GiveUp has passed without a server or media does Next
@@ -53,6 +55,8 @@ const (
 	linger = 2 * time.Second
 	// missing is how long somebody may take to be named again after we came back.
 	missing = 10 * time.Second
+	// keepSent is how long what we have said can be said again.
+	keepSent = time.Minute
 	// farewell is how long our last message may take to be on its way.
 	farewell = 100 * time.Millisecond
 )

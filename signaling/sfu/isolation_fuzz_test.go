@@ -14,7 +14,7 @@ import (
 )
 
 // FuzzForwardedRooms has a stranger say anything in a forwarded room, a line
-// each, and looks that somebody of another room hears of nothing but what they
+// each, and join by other sockets as the lines say, and looks that somebody of another room hears of nothing but what they
 // asked for themselves, and that the server goes on.
 func FuzzForwardedRooms(f *testing.F) {
 	f.Add(`{"type":"subscribe_track","publisher_id":"alice","track_id":"camera","room_id":"theirs"}`)
@@ -22,6 +22,8 @@ func FuzzForwardedRooms(f *testing.F) {
 		`{"type":"ice_candidate","target":"alice","candidate":{"candidate":"candidate:1 1 udp 1 127.0.0.1 9 typ host","sdpMid":"0"}}`)
 	f.Add(`{"type":"answer","answer":{"type":"answer","sdp":"v=0"}}` + "\n" + `{"type":"participant_left","participant_id":"alice"}`)
 	f.Add(`{"type":"join","peer_id":"alice","room_id":"theirs"}` + "\n" + `{"type":"publish","tracks":[{"track_id":"x","type":"video"}]}` + "\n\xff\n[]\nnull")
+	f.Add(`{"type":"join","peer_id":"alice","resume":"","received":0}` + "\n" + `{"type":"join","peer_id":"mallory","resume":"AAAAAAAAAAAAAAAAAAAAAAAAAA","received":18446744073709551615}`)
+	f.Add(`{"type":"join","peer_id":"mallory","resume":"$RESUME","received":1}` + "\n" + `{"type":"join","peer_id":"mallory","resume":"$RESUME","received":-1}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 20_000 {
 			t.Skip("more than a stranger needs")
@@ -36,14 +38,28 @@ func FuzzForwardedRooms(f *testing.F) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = ws.CloseNow() })
-			say(ctx, t, ws, message.Message{Type: message.Join, PeerID: id, RoomID: room})
-			if m := hear(ctx, t, ws); m.Type != message.RoomPeers {
+			say(ctx, t, ws, message.Message{Type: message.Join, PeerID: id, RoomID: room, Resume: new(string)})
+			m := hear(ctx, t, ws)
+			if m.Type != message.RoomPeers || m.Resume == nil || m.Received != nil {
 				t.Fatalf("%s joins, and hears %+v", id, m)
 			}
+			text = strings.ReplaceAll(text, "$RESUME", *m.Resume) // alice's: if anybody's, hers
 			return ws
 		}
 		alice, mallory := enter("theirs", "alice"), enter("mine", "mallory")
 		for i, line := range strings.Split(text, "\n") {
+			if m, err := message.Parse([]byte(line)); err == nil && m.Type == message.Join && i < 10 {
+				again, _, err := websocket.Dial(ctx, strings.TrimSuffix(v.url, "room")+"mine", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = again.CloseNow() })
+				m.RoomID = "mine"
+				say(ctx, t, again, m)
+				if m := hear(ctx, t, again); m.Received != nil {
+					t.Errorf("who has no connection goes on: %s: %+v", line, m)
+				}
+			}
 			if i == 50 || mallory.Write(ctx, websocket.MessageText, []byte(line)) != nil {
 				break
 			}

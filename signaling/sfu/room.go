@@ -13,6 +13,7 @@ import (
 	"github.com/roomtape/roomtape/signaling/mesh"
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/peer"
+	"github.com/roomtape/roomtape/signaling/resume"
 )
 
 // Room is a forwarded room that we are in. It implements signaling.Room.
@@ -36,14 +37,17 @@ type Room struct {
 	failed  error
 
 	// What follows belongs to the loop, and to Close after it has ended.
-	self         string
-	recording    string // its state, as the room is told
-	link         *mesh.Link
-	dialling     bool
-	attempt      int
-	retryAt      time.Time
-	lostAt       time.Time // since when there is no link; zero: there is one
-	rejoined     time.Time
+	self      string
+	recording string // its state, as the room is told
+	link      *mesh.Link
+	dialling  bool
+	attempt   int
+	retryAt   time.Time
+	lostAt    time.Time // since when there is no link; zero: there is one
+	rejoined  time.Time
+	// from is where another link can go on, and sent what it may be asked for.
+	from         mesh.Resume
+	sent         resume.Log[message.Message]
 	stay         *stay
 	participants map[string]*participant
 	numbers      int
@@ -158,12 +162,12 @@ func (r *Room) run() {
 
 // dial opens a link, in a goroutine.
 func (r *Room) dial() {
-	id := r.self
+	id, from := r.self, r.from
 	r.dialling = true
 	r.others.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, joinTimeout)
 		defer cancel()
-		link, err := r.way.Open(ctx, id)
+		link, err := r.way.Open(ctx, id, from)
 		taken := make(chan struct{})
 		r.do(func(now time.Time) {
 			if r.ctx.Err() == nil {
@@ -197,16 +201,48 @@ func (r *Room) arrived(link *mesh.Link, err error, now time.Time) {
 		r.log.Info("cannot join again", "error", err, "next", wait)
 		return
 	}
-	r.link, r.attempt, r.lostAt, r.rejoined = link, 0, time.Time{}, now
+	missed, ok := r.sent.Since(link.Received)
+	if link.Resumed && (!ok || r.from.Token == "") {
+		// What it would go on with is over here.
+		r.from = mesh.Resume{}
+		r.others.Go(link.Close)
+		r.arrived(nil, errors.New("the server goes on where we can't"), now)
+		return
+	}
+	r.link, r.attempt, r.lostAt = link, 0, time.Time{}
+	if !link.Resumed {
+		r.anew(now)
+	}
+	r.serve(link)
+	if !link.Resumed {
+		r.begin(now)
+		return
+	}
+	r.log.Info("the room's server is back; all goes on")
+	for _, m := range missed {
+		link.Send(m)
+	}
+	if s := r.stay; s != nil && s.state == peer.Disconnected {
+		s.since = now // what the server has to say comes first
+	}
+}
+
+// anew is called when we have joined, and nothing goes on.
+func (r *Room) anew(now time.Time) {
+	r.rejoined, r.from, r.sent = now, mesh.Resume{Token: r.link.Token}, resume.Log[message.Message]{For: keepSent}
 	for _, p := range r.participants {
 		p.named = false
 	}
-	r.begin(now)
+}
+
+// serve has the loop take what comes by a link.
+func (r *Room) serve(link *mesh.Link) {
 	link.Serve(func(m message.Message) {
 		done := make(chan struct{})
 		r.do(func(now time.Time) {
 			defer close(done)
 			if r.link == link {
+				r.from.Received++
 				r.receive(m, now)
 			}
 		})
@@ -227,15 +263,29 @@ func (r *Room) arrived(link *mesh.Link, err error, now time.Time) {
 func (r *Room) lose(why error, now time.Time) {
 	r.log.Warn("lost the room's server", "error", why)
 	r.others.Go(r.link.Close)
-	if !r.link.KeepsID {
+	replaced := errors.Is(why, mesh.ErrReplaced)
+	if replaced {
+		r.from = mesh.Resume{}
+	}
+	if replaced || !r.link.KeepsID && r.from.Token == "" {
 		r.self = r.cfg.PeerID + "-" + strconv.Itoa(2+r.numbers)
 		r.numbers++
 	}
 	r.link, r.lostAt, r.retryAt = nil, now, now.Add(retryFirst)
 }
 
-// send gives the server a message, if there is one.
+// send gives the server a message, now or when another link goes on; when none
+// could, it is lost with the link.
 func (r *Room) send(m message.Message) {
+	if r.from.Token != "" {
+		size := 256
+		for _, d := range []*message.Description{m.Offer, m.Answer} {
+			if d != nil {
+				size += len(d.SDP)
+			}
+		}
+		r.sent.Add(m, size, time.Now())
+	}
 	if r.link != nil {
 		r.link.Send(m)
 	}
@@ -326,6 +376,7 @@ func (r *Room) work(s *stay, f func()) {
 
 // renew joins anew, since the connection is of no use.
 func (r *Room) renew(why error, now time.Time) {
+	r.from = mesh.Resume{}
 	if r.link != nil {
 		r.lose(why, now)
 	}

@@ -2,6 +2,7 @@
 
 import {Hub, SFU} from './hub.js';
 import {Peer} from './peer.js';
+import {Thread} from './thread.js';
 
 const REPLACED = 4001; // another socket has joined under our id
 const TOKEN_EXPIRED = 4002;
@@ -28,7 +29,9 @@ export class Room extends EventTarget {
   #media;
   #relay;
   #hub = null; // what everything goes by when the server forwards
+  #thread = null; // by which a forwarded room goes on after a socket's end
   #socket = null;
+  #entered = false; // the server has answered the join on this socket
   #attempt = 0;
   #timer = 0;
   #lingering = new Map(); // id → timer
@@ -69,8 +72,13 @@ export class Room extends EventTarget {
   #connect() {
     const socket = new WebSocket(this.#token ? `${this.#url}?token=${encodeURIComponent(this.#token)}` : this.#url);
     this.#socket = socket;
-    socket.onopen = () => socket.send(JSON.stringify({type: 'join', peer_id: this.id, room_id: this.room}));
+    this.#entered = false;
+    socket.onopen = () => socket.send(JSON.stringify({
+      type: 'join', peer_id: this.id, room_id: this.room, resume: this.#thread?.token ?? '', received: this.#thread?.received,
+    }));
     socket.onmessage = ({data}) => {
+      if (this.#socket !== socket) return;
+      if (this.#entered && this.#thread) this.#thread.received++;
       let message;
       try {
         message = JSON.parse(data);
@@ -85,7 +93,10 @@ export class Room extends EventTarget {
   }
 
   #send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    const text = JSON.stringify(message);
+    this.#thread?.add(text);
+    const waits = this.#thread && !this.#entered; // until it is known what was lost
+    if (this.#socket?.readyState === WebSocket.OPEN && !waits) this.#socket.send(text);
   }
 
   #lost(code) {
@@ -137,6 +148,12 @@ export class Room extends EventTarget {
     switch (m.type) {
       case 'room_peers':
         this.rights = Array.isArray(m.rights) ? m.rights : null;
+        this.#entered = true;
+        if (this.#thread && Number.isInteger(m.received)) {
+          this.#resume(m.received);
+          break;
+        }
+        this.#thread = typeof m.resume === 'string' ? new Thread(m.resume) : null;
         this.#enter(Array.isArray(m.peers) ? m.peers.filter((id) => typeof id === 'string') : []);
         break;
       case 'peer_joined':
@@ -163,7 +180,21 @@ export class Room extends EventTarget {
     }
   }
 
-  // enter is called each time the server lets us in: the newcomer offers. When
+  // resume goes on where the last socket has ended, of which the server has got so many
+  // messages; nobody else has noticed.
+  #resume(received) {
+    const missed = this.#thread.since(received);
+    if (!missed) {
+      this.#thread = null; // we join anew
+      this.#socket.close(1000);
+      return;
+    }
+    this.#attempt = 0;
+    this.#become('joined');
+    for (const text of missed) this.#socket.send(text);
+  }
+
+  // enter is called each time the server lets us in anew: the newcomer offers. When
   // we come back, what works is kept, and what does not is mended. Who is not
   // there may be on their way as well.
   #enter(ids) {

@@ -22,6 +22,7 @@ type Client struct {
 	id     string
 	number int // of all clients, for names
 	send   func(message.Message)
+	over   func()
 	events *events
 
 	ctx    context.Context // done when it has left
@@ -54,9 +55,9 @@ type Client struct {
 
 var clients atomic.Int64
 
-func newClient(r *Room, id string, send func(message.Message)) *Client {
+func newClient(r *Room, id string, send func(message.Message), over func()) *Client {
 	c := &Client{
-		room: r, id: id, number: int(clients.Add(1)), send: send,
+		room: r, id: id, number: int(clients.Add(1)), send: send, over: over,
 		tasks: make(chan func(), 16), awake: make(chan struct{}, 1),
 		published: map[string]*publication{}, subscriptions: map[subject]*subscription{},
 		open: map[*subscription]*peer.Outlet{}, began: time.Now(),
@@ -103,8 +104,8 @@ func (c *Client) wake() {
 	}
 }
 
-// describe gives a description or candidate to the loop.
-func (c *Client) describe(ctx context.Context, m message.Message) *Refusal {
+// describe gives a description or candidate to the loop, unless ctx is done before.
+func (c *Client) describe(ctx context.Context, m message.Message) (refusal *Refusal, taken bool) {
 	var f func()
 	switch {
 	case m.Type == message.Offer && m.Offer != nil:
@@ -114,14 +115,15 @@ func (c *Client) describe(ctx context.Context, m message.Message) *Refusal {
 	case m.Type == message.ICECandidate && m.Candidate != nil:
 		f = func() { c.candidate(*m.Candidate) }
 	default:
-		return refuse(message.CodeBadMessage, "a message of type %q needs its payload", string(m.Type))
+		return refuse(message.CodeBadMessage, "a message of type %q needs its payload", string(m.Type)), true
 	}
 	select {
 	case c.tasks <- f:
 	case <-ctx.Done():
+		return nil, false
 	case <-c.ctx.Done():
 	}
-	return nil
+	return nil, true
 }
 
 // loop is the one goroutine that negotiates, and that chooses encodings.
@@ -171,6 +173,11 @@ func (c *Client) connect() *peer.Conn {
 			c.send(message.Message{Type: message.ICECandidate, From: message.SFU, Candidate: &m})
 		},
 		OnMessage: c.relay,
+		OnState: func(state peer.State) {
+			if state == peer.Failed || state == peer.Closed {
+				c.over()
+			}
+		},
 	})
 	if err != nil {
 		c.room.unit.log.Warn("cannot make a connection", "peer", c.id, "err", err)
@@ -178,6 +185,13 @@ func (c *Client) connect() *peer.Conn {
 	}
 	c.conn.Store(conn)
 	return conn
+}
+
+// Works tells whether there is a connection that has come about and has not ended,
+// though it may be interrupted now. It may be called by any goroutine.
+func (c *Client) Works() bool {
+	conn := c.conn.Load()
+	return conn != nil && conn.Works()
 }
 
 // replace gives the connection up. What was subscribed to comes by the next one.

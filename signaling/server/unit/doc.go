@@ -61,6 +61,7 @@ const (
 	linger = 300 * time.Millisecond
 	// firstOffer is for how long the client's first offer is waited for.
 	firstOffer = 2 * time.Second
-	// answerTimeout is how long a client may take to answer an offer.
-	answerTimeout = 15 * time.Second
+	// answerTimeout is how long a client may take to answer an offer. Until a socket
+	// is known to be dead, and another one has taken its place, media goes on.
+	answerTimeout = 45 * time.Second
 )

@@ -61,9 +61,10 @@ type Room struct {
 
 // Enter lets a client in, whose id nobody in the room may have, and tells
 // everybody. send gives the client a message; it must not block, and may be
-// called by any goroutine until Leave has returned, and shortly after.
-func (r *Room) Enter(id string, send func(message.Message)) *Client {
-	c := newClient(r, id, send)
+// called by any goroutine until Leave has returned, and shortly after. over is called
+// on a goroutine of its own when a connection of the client's has ended, Leave included.
+func (r *Room) Enter(id string, send func(message.Message), over func()) *Client {
+	c := newClient(r, id, send, over)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, o := range slices.Sorted(maps.Keys(r.clients)) {
@@ -146,22 +147,23 @@ func refuse(code, format string, args ...any) *Refusal {
 }
 
 // Receive obeys a message of the client's, or gives why not. It may wait while
-// the client asks for much, until ctx is done. One goroutine calls it.
-func (c *Client) Receive(ctx context.Context, m message.Message) *Refusal {
+// the client asks for much, until ctx is done; only then the message may be as if it
+// had never come, and is not taken. One goroutine at a time calls it.
+func (c *Client) Receive(ctx context.Context, m message.Message) (refusal *Refusal, taken bool) {
 	switch m.Type {
 	case message.Offer, message.Answer, message.ICECandidate:
 		if m.Target != message.SFU {
-			return refuse(message.CodeUnknownPeer, "in this room the only peer is %q", message.SFU)
+			return refuse(message.CodeUnknownPeer, "in this room the only peer is %q", message.SFU), true
 		}
 		return c.describe(ctx, m)
 	case message.PublishTrack:
-		return c.publish(m)
+		return c.publish(m), true
 	case message.SubscribeTrack:
-		return c.subscribe(m)
+		return c.subscribe(m), true
 	case message.UnsubscribeTrack:
 		c.unsubscribe(m)
 	}
-	return nil
+	return nil, true
 }
 
 // badTrackID says what is wrong with a track's id, or "".
