@@ -189,6 +189,7 @@ func (c *client) about(id string) (types []message.Type) {
 // not, when messages are on their way. Its tracks go on, those of who came
 // meanwhile come, and nobody else notices.
 func TestALostSocketEndsNothing(t *testing.T) {
+	t.Parallel()
 	for name, lost := range map[string]struct {
 		held     [2]bool
 		silently bool
@@ -240,6 +241,7 @@ func TestALostSocketEndsNothing(t *testing.T) {
 // TestASocketLostForLong has it away for longer than it is waited for, or not be
 // waited for at all: the recorder leaves, and comes again.
 func TestASocketLostForLong(t *testing.T) {
+	t.Parallel()
 	for name, cfg := range map[string]server.Config{"late": {ResumeWithin: 100 * time.Millisecond}, "none": {ResumeWithin: -1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -322,6 +324,7 @@ func (c *client) of(t *testing.T, id string, typ message.Type) {
 
 // TestWhoMayResume tries what a stranger could, who knows everything but the token.
 func TestWhoMayResume(t *testing.T) {
+	t.Parallel()
 	v := newVenueOf(t, server.Config{MaxKept: 1})
 	closing(t, v)
 	witness, err := v.enter("witness")
@@ -385,6 +388,7 @@ func TestWhoMayResume(t *testing.T) {
 // TestResumingNeedsTheRights has somebody come back with tokens that allow less, and
 // be kept no longer than a token is good.
 func TestResumingNeedsTheRights(t *testing.T) {
+	t.Parallel()
 	secret := []byte(rand.Text())
 	v := newVenueOf(t, server.Config{TokenSecret: secret})
 	closing(t, v)
@@ -461,6 +465,7 @@ func TestResumingNeedsTheRights(t *testing.T) {
 // TestWhoIsNotKept has clients leave at once who say so, whose connection ends, who
 // have none, and who are too many.
 func TestWhoIsNotKept(t *testing.T) {
+	t.Parallel()
 	v := newVenueOf(t, server.Config{MaxKept: 1})
 	closing(t, v)
 	witness, err := v.enter("witness")
@@ -499,6 +504,7 @@ func TestWhoIsNotKept(t *testing.T) {
 
 // TestAServerThatSpeaksFirst says something before it answers a join.
 func TestAServerThatSpeaksFirst(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, nil)
 		if err != nil {
