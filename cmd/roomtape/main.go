@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -42,6 +43,11 @@ func main() {
 	os.Exit(<-code)
 }
 
+// echo is for how long the first signal's copies are no second signal: timeout(1)
+// sends each both to the program and to its process group, and who wraps programs
+// passes on what a terminal has sent to all of them.
+const echo = 5 * time.Millisecond
+
 // watchSignals ends the context at the first signal and the program at the
 // second.
 func watchSignals(stop context.CancelCauseFunc, code chan<- int) {
@@ -50,10 +56,14 @@ func watchSignals(stop context.CancelCauseFunc, code chan<- int) {
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	<-signals
+	first := <-signals
 	stop(errSignal)
-	<-signals
-	code <- exitForced
+	for began := time.Now(); ; {
+		if again := <-signals; again != first || time.Since(began) > echo {
+			code <- exitForced
+			return
+		}
+	}
 }
 
 // run runs one command line and returns its exit code. An error is one line on
