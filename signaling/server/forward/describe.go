@@ -121,26 +121,30 @@ func (d *Description) settle(kept *cut, wanted Layers, first bool) {
 	}
 }
 
-// look reads what a packet says of its picture. Of AV1, only the dependency descriptor
-// tells the layers. A picture of which it does not, since the packet with the structure
-// is still to come, goes out whole.
+// look reads what a packet says of its picture. Where the payload does not tell the
+// layers, as of AV1 and of Chromium's VP8, the dependency descriptor does. A picture of
+// which it does not, since the packet with the structure is still to come, goes out
+// whole.
 func (m *mapping) look(codec media.Codec, p Packet) picture {
 	info := look(codec, p.Payload)
-	if codec != media.AV1 {
+	if info.layered {
 		return info
 	}
-	d := p.Description
-	switch {
+	switch d := p.Description; {
 	case d == nil && len(p.Dependency) > 0:
 		m.blind, m.obscure = true, p.Timestamp
 	case d != nil && (!m.blind || p.Timestamp != m.obscure):
-		info.describe(d)
+		info.describe(codec, d)
 	}
 	return info
 }
 
-// describe adds what the dependency descriptor says.
-func (info *picture) describe(d *Description) {
+// describe adds what the dependency descriptor says. H264 counts its reference
+// pictures, and not every decoder likes that some are missing.
+func (info *picture) describe(codec media.Codec, d *Description) {
+	if codec == media.H264 {
+		return
+	}
 	info.layered, info.layers, info.ends = true, d.layers, d.frame.End
 	info.intra = d.frame.Start && d.frame.Structure && d.alone && d.layers.Spatial == 0
 }

@@ -53,11 +53,11 @@ func (c cut) top(temporal int8) int8 {
 }
 
 // LayersOf tells which layers a packet is of (VP8, RFC 7741 §4.2; VP9, RFC 9628
-// §4.2; AV1 by its Description); ok is false when it does not say.
+// §4.2; else by its Description); ok is false when it does not say.
 func LayersOf(codec media.Codec, p Packet) (l Layers, ok bool) {
 	info := look(codec, p.Payload)
-	if codec == media.AV1 && p.Description != nil {
-		info.describe(p.Description)
+	if !info.layered && p.Description != nil {
+		info.describe(codec, p.Description)
 	}
 	return info.layers, info.layered
 }

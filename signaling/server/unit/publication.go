@@ -243,30 +243,55 @@ func (e *encoding) count(codec media.Codec, p forward.Packet) {
 	e.since, e.bytes, e.layerBytes = p.Arrival, 0, [forward.MaxLayers][forward.MaxLayers]int{}
 }
 
-// steps gives what may be chosen of an encoding, the least first: its spatial
-// layers, or its temporal ones when there is one spatial layer.
+// steps gives what may be chosen of an encoding, the least first: the temporal layers
+// of its lowest spatial layer, one after the other, and then all of one spatial layer
+// more at a time.
 func (e *encoding) steps() (out []forward.Encoding) {
-	var spatial, temporal [forward.MaxLayers]int // bit/s
+	var spatial [forward.MaxLayers]int // bit/s
 	for i := range e.layerRates {
-		for j, rate := range e.layerRates[i] {
+		for _, rate := range e.layerRates[i] {
 			spatial[i] += rate
-			temporal[j] += rate
 		}
 	}
 	sum := 0
-	add := func(rates []int, layers func(n int) forward.Layers) {
-		for i, rate := range rates {
-			if sum += rate; rate > 0 && sum < e.rate*99/100 {
-				out = append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: sum, Layers: layers(i)})
-			}
+	add := func(rate int, l forward.Layers) {
+		if sum += rate; rate > 0 && sum < e.rate*99/100 {
+			out = append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: sum, Layers: l})
 		}
 	}
+	least := forward.Layers{Spatial: forward.All.Spatial}
 	if slices.Max(spatial[1:]) > 0 {
-		add(spatial[:], func(n int) forward.Layers { return forward.Layers{Spatial: int8(n), Temporal: forward.All.Temporal} })
-	} else {
-		add(temporal[:], func(n int) forward.Layers { return forward.Layers{Spatial: forward.All.Spatial, Temporal: int8(n)} })
+		least.Spatial = 0
+	}
+	for j, rate := range e.layerRates[0] {
+		if least.Temporal = int8(j); sum+rate == spatial[0] {
+			least.Temporal = forward.All.Temporal // none is above
+		}
+		add(rate, least)
+	}
+	for i, rate := range spatial[1:] {
+		add(rate, forward.Layers{Spatial: int8(i + 1), Temporal: forward.All.Temporal})
 	}
 	return append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate, Layers: forward.All})
+}
+
+// allowed is how many of some choices, from the least, a wish allows for so many
+// sizes of the picture, or for so many choices when there is one size; 0: all.
+func allowed(choices []forward.Encoding, limit int) int {
+	sizes := 0
+	var before forward.Encoding
+	for i, c := range choices {
+		if i == 0 || c.Source != before.Source || c.Layers.Spatial != before.Layers.Spatial {
+			if sizes++; limit > 0 && sizes > limit {
+				return i
+			}
+		}
+		before = c
+	}
+	if sizes > 1 {
+		return 0
+	}
+	return limit
 }
 
 // report passes on what the publisher says of its clocks.
@@ -326,10 +351,10 @@ func (p *publication) demand(s *subscription) *forward.Demand {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := &forward.Demand{
-		Anew: s.anew.Swap(false), Limit: int(s.limit.Load()), Wanted: s.wanted, Layers: s.layers,
+		Anew: s.anew.Swap(false), Encodings: p.choices(), Wanted: s.wanted, Layers: s.layers,
 		Video: p.kind == media.Video, Paused: s.paused,
 	}
-	d.Encodings = p.choices()
+	d.Limit = allowed(d.Encodings, int(s.limit.Load()))
 	return d
 }
 
