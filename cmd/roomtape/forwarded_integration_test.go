@@ -167,7 +167,7 @@ func eachGetsItsOwn(t *testing.T, b *browser.Browser, script string) {
 		}
 		path := filepath.Join(session(id), m.Files[0].Path)
 		// Each frame decodes. The null muxer would complain of how times are rounded.
-		silent(t, "ffmpeg", "-v", "warning", "-xerror", "-i", path, "-map", "0:v", "-fps_mode", "passthrough", "-f", "rawvideo", "-y", os.DevNull)
+		silent(t, "ffmpeg", "-v", "warning", "-xerror", "-i", path, "-map", "0:v", "-fps_mode", "passthrough", "-enc_time_base", "1/1000", "-f", "framemd5", "-y", os.DevNull)
 		for _, track := range m.Files[0].Tracks {
 			t.Logf("%s: %s: packets %+v, frames %+v, sizes %v", id, track.Kind, track.Packets, track.Frames, track.Sizes)
 			if track.Frames.Written < 100 {

@@ -133,8 +133,8 @@ func TestLayersAreForwarded(t *testing.T) {
 		least       int     // width of the least picture
 		share       float64 // of pictures that the least has
 	}{
-		{"VP8", "L1T3", 960, 0.25}, {"VP9", "L1T3", 960, 0.25}, {"VP9", "L3T3_KEY", 240, 1}, {"VP9", "L2T3", 480, 1},
-		{"AV1", "L1T3", 960, 0.25}, {"AV1", "L2T3", 480, 1}, {"AV1", "L3T3_KEY", 240, 1}, {"AV1", "L2T2_KEY_SHIFT", 480, 1},
+		{"VP8", "L1T3", 960, 0.25}, {"VP9", "L3T3_KEY", 240, 1},
+		{"AV1", "L1T3", 960, 0.25}, {"AV1", "L3T3_KEY", 240, 1}, {"AV1", "L2T3", 480, 1},
 	} {
 		t.Run(c.codec+" "+c.mode, func(t *testing.T) { layersAreForwarded(t, b, c.codec, c.mode, c.least, c.share) })
 	}
@@ -247,7 +247,7 @@ func layersAreForwarded(t *testing.T, b *browser.Browser, codec, mode string, le
 	}
 	waitFor(t, "the largest picture", 40*time.Second, func() bool {
 		list := widths(t, session("best"))
-		return len(list) > 3 && share1(list[len(list)-3:], width)
+		return len(list) > 3 && slices.Equal(list[len(list)-3:], []int{width, width, width})
 	})
 	type sight struct {
 		Width, Decoded, Keys, Asked int
@@ -257,10 +257,11 @@ func layersAreForwarded(t *testing.T, b *browser.Browser, codec, mode string, le
 		bob.Eval(`seen()`, &s)
 		return s
 	}
-	before := look()
-	for _, quality := range []string{"best", "low", "medium", "best", "low"} {
+	want := map[string]int{"best": width, "low": least, "medium": min(2*least, width)}
+	for _, quality := range []string{"best", "low", "medium", "best"} {
 		changing.wish(t, quality)
 		bob.Eval(fmt.Sprintf(`wish('%s')`, quality), nil)
+		waitFor(t, "a picture of "+quality, 30*time.Second, func() bool { return look().Width == want[quality] })
 		start := look()
 		after(t, 3*time.Second)
 		s := look()
@@ -269,12 +270,9 @@ func layersAreForwarded(t *testing.T, b *browser.Browser, codec, mode string, le
 		if rate := float64(s.Decoded-start.Decoded) / 3; rate < 2 {
 			t.Errorf("the page decodes %.1f pictures/s of %s", rate, quality)
 		}
-		if quality == "low" && s.Width != least || quality == "best" && s.Width != width {
-			t.Errorf("the page sees %d px of %s", s.Width, quality)
+		if frozen := s.Frozen - start.Frozen; share == 1 && frozen > 1.5 {
+			t.Errorf("the picture of %s was frozen for %.1f s", quality, frozen)
 		}
-	}
-	if s := look(); s.Frozen-before.Frozen > 3 {
-		t.Errorf("the picture was frozen for %.1f s", s.Frozen-before.Frozen)
 	}
 	written := map[string]float64{}
 	for _, id := range ids {
@@ -310,9 +308,6 @@ func layersAreForwarded(t *testing.T, b *browser.Browser, codec, mode string, le
 		t.Errorf("who wishes for little has %.2f of the pictures, want %.2f", got, share)
 	}
 }
-
-// share1 tells whether all are as wide.
-func share1(list []int, width int) bool { return share(list, width) == 1 }
 
 // checkDescriptors looks that what came is what its descriptors say: each frame has
 // what it refers to, and nothing is of more than the decode targets that are said to be
