@@ -23,6 +23,7 @@ import (
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/peer"
 	"github.com/roomtape/roomtape/signaling/server"
+	"github.com/roomtape/roomtape/signaling/server/unit"
 )
 
 // venue is a whole mesh room in fake time: a real server over pipes, a real
@@ -33,6 +34,7 @@ type venue struct {
 	dir  string
 	host transport.Net // the recorder's
 	done chan error
+	unit *unit.Unit // what forwards; nil: nothing does
 
 	mu     sync.Mutex
 	server *pipeServer // nil while there is none
@@ -139,7 +141,7 @@ func (b *buffer) Close() error {
 
 // open has a server listen, and shut ends it with all sockets.
 func (v *venue) open() {
-	s := &pipeServer{rooms: server.New(server.Config{}), conns: make(chan net.Conn), closed: make(chan struct{})}
+	s := &pipeServer{rooms: server.New(server.Config{Forward: v.unit}), conns: make(chan net.Conn), closed: make(chan struct{})}
 	s.http = &http.Server{Handler: s.rooms}
 	s.wg.Go(func() { _ = s.http.Serve(s) })
 	v.mu.Lock()

@@ -29,8 +29,8 @@ const (
 	// given. If after trial more than half of the loss is left, it is one of those.
 	trial = 15 * time.Second
 	// severeAfter is how long sending less has not sufficed before even less is
-	// sent: what is asked for again is lost for some seconds more.
-	severeAfter = 8 * time.Second
+	// sent.
+	severeAfter = 3 * time.Second
 )
 
 // Judge judges one connection. The zero Judge is ready for use, by one goroutine

@@ -131,6 +131,9 @@ func (c *Conn) enter(state State) {
 		if c.feed != nil {
 			c.feed.pub.begin(c.feed)
 		}
+		if out := c.outlets.Load(); out != nil {
+			out.open()
+		}
 		c.kick()
 	}
 	if c.opts.OnState == nil {
@@ -445,7 +448,7 @@ func (c *Conn) Close() error {
 			c.feed.close()
 		}
 		if out := c.outlets.Load(); out != nil {
-			out.estimate.close()
+			out.close()
 		}
 		c.factory.forget(c)
 

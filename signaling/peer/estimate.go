@@ -2,13 +2,10 @@ package peer
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/gcc"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
@@ -16,7 +13,8 @@ import (
 
 const (
 	// Who sends little learns little: an estimate is of what was sent. So while
-	// nothing is congested, what may be sent grows by itself.
+	// nothing is congested, and nothing can be tried by a probe, what may be sent grows
+	// by itself.
 	growEvery = time.Second
 	growBy    = 8 // per cent
 	// growAfter is how long after a congestion growing begins again.
@@ -26,82 +24,80 @@ const (
 	// within regrowOver.
 	regrowBy   = 25 // per cent
 	regrowOver = 20 * time.Second
+	// overuse is for how long packets wait in a queue that is taken for a congestion;
+	// then what arrives, but for so many per cent, is what may be sent.
+	overuse   = 40 * time.Millisecond
+	afterOver = 85
+	// backoffEvery is the least time between two times that less may be sent, beside a
+	// round trip, since a queue takes time to go.
+	backoffEvery = 300 * time.Millisecond
 	// unproven is a limit beyond which one is believed, when packets are lost, as
 	// far as twice as much is sent, in bit/s.
 	unproven = 20_000_000
+	// unheard is after how long without feedback that was agreed upon none is waited
+	// for.
+	unheard = 5 * time.Second
+	// believed is for how long a receiver report is, when no other one comes.
+	believed = 10 * time.Second
 	// deliveryRatio is how much of an estimate is asked of the encoder: the rest
 	// is for headers, sound and retransmissions.
 	deliveryRatio = 90 // per cent
 )
 
-// estimator is what a viewer can receive: Google congestion control
-// (draft-ietf-rmcat-gcc-02) by transport-wide feedback, or what the viewer says
+// estimator is what a viewer can receive, by how long packets wait on their way
+// (transport-wide feedback; the idea is that of Google congestion control,
+// draft-ietf-rmcat-gcc-02, and RFC 6817's queue), or what the viewer says
 // itself by REMB (draft-alvestrand-rmcat-remb-03) when it gives no other
 // feedback.
 type estimator struct {
-	max int
-	// sustained is for how long delays grow, while nothing is lost, before that is
-	// taken for a congestion: packets that wait for a busy machine look like one
-	// for a moment.
-	sustained time.Duration
+	max, initial int
 
 	mu       sync.Mutex
-	bwe      *gcc.SendSideBWE
+	path     path
 	extID    uint8
 	sequence uint16
-	sent     map[uint32]interceptor.RTPWriter
-	// attributes go with each packet, since the estimator makes a map of its own
-	// otherwise. Its pacer's lock guards them.
-	attributes interceptor.Attributes
+	began    time.Time // when the first packet with a number was sent
+	sent     map[uint32]webrtc.TrackLocalWriter
 
 	limit  int // bit/s
 	heard  bool
 	remb   int
 	losses [5]float64 // by the latest receiver reports, smoothed
 	// congested is when less than what is sent got through last, grown when the
-	// limit was raised.
-	congested, grown time.Time
-	overused         time.Time // since when delays grow; zero: they do not
-	lossy            time.Time // when more than usual was lost last
-	before           int       // the limit before the congestion; 0: there were several
+	// limit was raised, reduced when it was lowered.
+	congested, grown, reduced time.Time
+	before                    int // the limit before the congestion; 0: there were several
 	// bytes were sent since the time counted.
 	bytes   int
 	counted time.Time
+	// reported is when a receiver report came last.
+	reported time.Time
+
+	probing
 }
 
-func newEstimator(maxBitrate int) (*estimator, error) {
-	bwe, err := gcc.NewSendSideBWE(
-		gcc.SendSideBWEPacer(gcc.NewNoOpPacer()),
-		gcc.SendSideBWEInitialBitrate(maxBitrate),
-		gcc.SendSideBWEMinBitrate(minTarget),
-		gcc.SendSideBWEMaxBitrate(2*maxBitrate),
-		gcc.WithLoggerFactory(loggers{to: slog.New(slog.DiscardHandler)}),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("peer: making a bandwidth estimator: %w", err)
-	}
+// newEstimator makes one that takes initial for what can be received until
+// feedback tells otherwise, and never more than maxBitrate, both in bit/s.
+func newEstimator(initial, maxBitrate int) *estimator {
 	return &estimator{
-		max: maxBitrate, bwe: bwe, limit: maxBitrate,
-		sent: map[uint32]interceptor.RTPWriter{}, attributes: interceptor.Attributes{},
-	}, nil
+		max: maxBitrate, initial: initial, limit: initial, sent: map[uint32]webrtc.TrackLocalWriter{},
+	}
 }
 
 // add makes the estimator the way by which packets of this source are sent. id is
 // that of the transport-wide sequence number's extension, or 0.
 func (e *estimator) add(ssrc uint32, id uint8, to webrtc.TrackLocalWriter) {
-	writer := interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, _ interceptor.Attributes) (int, error) {
-		return to.WriteRTP(h, payload)
-	})
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if id == 0 {
-		e.sent[ssrc] = writer
-		return
+	e.sent[ssrc] = to
+	switch {
+	case id != 0 && e.extID == 0 && !e.heard:
+		e.extID, e.limit = id, e.initial
+	case id != 0:
+		e.extID = id
+	case e.extID == 0:
+		e.limit = e.max // nothing will tell what it can receive, but what is lost
 	}
-	e.extID = id
-	e.sent[ssrc] = e.bwe.AddStream(&interceptor.StreamInfo{
-		SSRC: ssrc, RTPHeaderExtensions: []interceptor.RTPHeaderExtension{{URI: uriTWCC, ID: int(id)}},
-	}, writer)
 }
 
 // remove forgets sources.
@@ -115,23 +111,26 @@ func (e *estimator) remove(ssrcs ...uint32) {
 
 // write sends a packet of a source that was added.
 func (e *estimator) write(h *rtp.Header, payload []byte) error {
+	now := time.Now()
 	e.mu.Lock()
 	w, id := e.sent[h.SSRC], e.extID
-	sequence := e.sequence
 	e.bytes += len(payload)
 	if id != 0 {
+		if err := h.SetExtension(id, []byte{byte(e.sequence >> 8), byte(e.sequence)}); err != nil {
+			e.mu.Unlock()
+			return err
+		}
+		if e.began.IsZero() {
+			e.began = now
+		}
+		e.path.sent(e.sequence, len(payload), now, e.cluster)
 		e.sequence++
 	}
 	e.mu.Unlock()
 	if w == nil {
 		return fmt.Errorf("%w: source %d is not sent", ErrPublication, h.SSRC)
 	}
-	if id != 0 {
-		if err := h.SetExtension(id, []byte{byte(sequence >> 8), byte(sequence)}); err != nil {
-			return err
-		}
-	}
-	_, err := w.Write(h, payload, e.attributes)
+	_, err := w.WriteRTP(h, payload)
 	return err
 }
 
@@ -139,14 +138,12 @@ func (e *estimator) write(h *rtp.Header, payload []byte) error {
 func (e *estimator) feedback(p rtcp.Packet, now time.Time) bool {
 	switch p := p.(type) {
 	case *rtcp.TransportLayerCC:
-		// It is a stranger's: what can't be used is as good as not sent.
-		if e.bwe.WriteRTCP([]rtcp.Packet{p}, nil) != nil {
-			return true
-		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.heard = true
-		e.update(now)
+		if e.path.feedback(p, now) {
+			e.heard = true
+			e.update(now)
+		}
 	case *rtcp.ReceiverEstimatedMaximumBitrate:
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -157,33 +154,32 @@ func (e *estimator) feedback(p rtcp.Packet, now time.Time) bool {
 	return true
 }
 
-// update follows the part of the estimate that goes by delay. It is called
-// locked.
+// update follows what is known of the path. It is called locked.
 func (e *estimator) update(now time.Time) {
-	stats := e.bwe.GetStats()
-	estimate, ok := stats["delayTargetBitrate"].(int)
-	switch {
-	case !ok || estimate <= 0: // nothing is known yet
-	case stats["state"] == "decrease":
-		if e.overused.IsZero() {
-			e.overused = now
+	rate := e.path.rate()
+	share, lost := e.path.loss()
+	full := e.path.standing > overuse && !e.path.draining || lost >= 4 && share > 0.1 && e.path.standing > overuse/4
+	if full {
+		if now.Sub(e.reduced) >= backoffEvery {
+			e.reduced = now
+			e.congest(now, rate/100*afterOver)
 		}
-		if now.Sub(e.overused) >= e.sustained || now.Sub(e.lossy) < growAfter {
-			e.congest(now, estimate)
-		}
-	default:
-		e.overused = time.Time{}
-		if now.Sub(e.congested) < growAfter || now.Sub(e.grown) < growEvery {
-			return
-		}
-		e.grown = now
-		by := growBy
-		if e.limit < e.before {
-			by = regrowBy
-		}
-		grown := max(e.limit+e.limit*by/100, min(estimate, e.limit*3/2))
-		e.limit = min(grown, e.max)
+		e.abandon(now)
+		return
 	}
+	e.judge(now)
+	if e.path.standing < overuse/2 && rate > e.limit {
+		e.limit = min(rate, e.max) // it got through
+	}
+	if now.Sub(e.congested) < growAfter || now.Sub(e.grown) < growEvery || e.probes() {
+		return
+	}
+	e.grown = now
+	by := growBy
+	if e.limit < e.before {
+		by = regrowBy
+	}
+	e.limit = min(e.limit+e.limit*by/100, e.max)
 }
 
 // congest lowers the limit to what gets through. It is called locked.
@@ -199,20 +195,22 @@ func (e *estimator) congest(now time.Time, through int) {
 }
 
 // lost takes the share of packets, from 0 to 1, that a receiver report says were
-// lost (draft-ietf-rmcat-gcc-02 §6; the part of pion's estimate that goes by loss is
-// of too few packets to tell chance from congestion). A link that loses as much
+// lost (draft-ietf-rmcat-gcc-02 §6). A link that loses as much
 // whatever it is sent, as radio does, is not congested: only what is lost beyond
 // the least of late counts.
 func (e *estimator) lost(share float64, now time.Time) {
 	const much = 0.1
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !e.heard && !e.began.IsZero() && now.Sub(e.began) > unheard && e.congested.IsZero() {
+		e.limit = e.max // there is no feedback but this
+	}
+	e.reported = now
 	rate, least := e.rate(now), slices.Min(e.losses[:])
 	copy(e.losses[:], e.losses[1:])
 	last := &e.losses[len(e.losses)-1]
 	*last = (*last + share) / 2
 	if beyond := *last - least; beyond > much && share > much { // and it goes on
-		e.lossy = now
 		e.congest(now, int(float64(min(e.limit, max(2*rate, unproven)))*(1-beyond/2)))
 	}
 }
@@ -232,17 +230,31 @@ func (e *estimator) rate(now time.Time) int {
 func (e *estimator) bitrate() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.current()
+}
+
+// current is bitrate, called locked.
+func (e *estimator) current() int {
 	if e.heard || e.remb == 0 {
 		return e.limit
 	}
 	return min(e.remb, e.max)
 }
 
-// loss gives the share of packets that were lost by the latest reports, smoothed.
-func (e *estimator) loss() float64 {
+// narrow tells whether the viewer was sent too much a moment ago.
+func (e *estimator) narrow(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.losses[len(e.losses)-1]
+	return now.Sub(e.congested) < growAfter || e.path.standing > overuse/2
 }
 
-func (e *estimator) close() { _ = e.bwe.Close() }
+// loss gives the share of packets that were lost by the latest reports, smoothed. Who
+// is sent nothing reports nothing, and loses nothing.
+func (e *estimator) loss(now time.Time) float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now.Sub(e.reported) > believed {
+		return 0
+	}
+	return e.losses[len(e.losses)-1]
+}

@@ -208,10 +208,7 @@ func (f *Factory) Connect(o Options) (*Conn, error) {
 		return nil, fmt.Errorf("peer: making a connection: %w", err)
 	}
 	if f.cfg.Publish != nil {
-		if c.feed, err = newFeed(c, f.cfg.Publish); err != nil {
-			_ = c.pc.Close() // it has done nothing yet
-			return nil, err
-		}
+		c.feed = newFeed(c, f.cfg.Publish)
 	}
 	c.watch()
 	f.conns = append(f.conns, c)

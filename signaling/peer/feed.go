@@ -62,11 +62,9 @@ type feed struct {
 	dropped  uint64
 }
 
-func newFeed(c *Conn, p *Publication) (*feed, error) {
-	estimate, err := newEstimator(p.cfg.MaxBitrate + p.cfg.MaxBitrate/4)
-	if err != nil {
-		return nil, err
-	}
+func newFeed(c *Conn, p *Publication) *feed {
+	most := p.cfg.MaxBitrate + p.cfg.MaxBitrate/4
+	estimate := newEstimator(most, most)
 	s := &feed{
 		conn: c, pub: p, estimate: estimate, waiting: true,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
@@ -90,7 +88,7 @@ func newFeed(c *Conn, p *Publication) (*feed, error) {
 		}
 	}
 	p.add(s)
-	return s, nil
+	return s
 }
 
 // tracks gives what is sent, sound first.
@@ -138,7 +136,6 @@ func (s *feed) wait() {
 	if running {
 		<-s.done
 	}
-	s.estimate.close()
 }
 
 func (s *feed) connected() bool {
@@ -154,9 +151,9 @@ func (s *feed) target(now time.Time) int {
 	if s.audio != nil {
 		bitrate -= audioBitrate
 	}
-	if s.judge.Look(now, s.estimate.loss(), bitrate < s.pub.cfg.MinBitrate) {
+	if s.judge.Look(now, s.estimate.loss(now), bitrate < s.pub.cfg.MinBitrate) {
 		log := s.conn.factory.log.With("viewer", s.conn.opts.Participant, "connection", s.conn.opts.Connection,
-			"reasons", s.judge.Reasons(), "loss", s.estimate.loss(), "receivable", s.estimate.bitrate())
+			"reasons", s.judge.Reasons(), "loss", s.estimate.loss(now), "receivable", s.estimate.bitrate())
 		if s.judge.Poor() {
 			log.Info("what is published becomes poor: the picture is encoded in less")
 		} else {

@@ -22,6 +22,7 @@ type flow struct {
 	levelID              uint8
 
 	rtxSequence     uint16
+	timestamp       uint32 // of the latest packet
 	packets, octets uint32
 	history         history
 }
@@ -61,6 +62,7 @@ func (f *flow) packet(sequence uint16, timestamp uint32, marker bool, payload, d
 		payload: payload, dependency: dependency,
 		timestamp: timestamp, sequence: sequence, payloadType: f.payloadType, marker: marker,
 	}
+	f.timestamp = timestamp
 	f.packets++
 	f.octets += uint32(len(payload))
 	f.history.put(p, f.clockRate)
@@ -89,6 +91,19 @@ func (f *flow) repeat(p *sent) (rtp.Header, []byte) {
 		_ = h.SetExtension(f.dependID, p.dependency) // it fitted before
 	}
 	return h, payload
+}
+
+// pad is padding that fills a packet: the last byte says how much (RFC 3550 §5.1).
+var pad = [padding]byte{padding - 1: padding}
+
+// padding gives the header of a packet of the source of retransmissions that has
+// nothing but padding: who receives it knows that nothing is missing.
+func (f *flow) padding() rtp.Header {
+	h := rtp.Header{
+		Version: 2, Padding: true, PayloadType: f.rtxType, SequenceNumber: f.rtxSequence, Timestamp: f.timestamp, SSRC: f.rtx,
+	}
+	f.rtxSequence++
+	return h
 }
 
 // report gives a sender report (RFC 3550 §6.4.1), or nil before the first packet.

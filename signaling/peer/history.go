@@ -21,6 +21,7 @@ type sent struct {
 	sequence    uint16
 	payloadType uint8
 	marker      bool
+	waits       bool // to be sent again
 }
 
 // retransmission is a packet that is to be sent again.
@@ -70,5 +71,33 @@ func (h *history) take(number uint16, now time.Time, roundTrip time.Duration) *s
 		return nil
 	}
 	p.at = now
+	return p
+}
+
+// ask tells whether a packet that is asked for is to be sent again, under the rules of
+// take, and does not wait for that already.
+func (h *history) ask(number uint16, now time.Time, roundTrip time.Duration) bool {
+	if h.ring == nil {
+		return false
+	}
+	p := &h.ring[int(number)%len(h.ring)]
+	if p.payload == nil || p.sequence != number || p.waits || now.Sub(p.at) < roundTrip {
+		return false
+	}
+	p.waits = true
+	return true
+}
+
+// asked gives a packet that waits to be sent again, and does so no more; nil: it is
+// not kept any more.
+func (h *history) asked(number uint16) *sent {
+	if h.ring == nil {
+		return nil
+	}
+	p := &h.ring[int(number)%len(h.ring)]
+	if p.payload == nil || p.sequence != number || !p.waits {
+		return nil
+	}
+	p.waits = false
 	return p
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -18,12 +19,11 @@ import (
 const (
 	// MaxOutlets is how many outlets a connection may have at a time.
 	MaxOutlets = 128
-	// maxForwarded is what a connection is taken to be able to receive, in bit/s,
-	// until its feedback tells otherwise: a recorder of forty people.
+	// maxForwarded is what a connection is taken to be able to receive at most, in
+	// bit/s: a recorder of forty people.
 	maxForwarded = 100_000_000
-	// sustainedFor is how long a congestion must last. Who forwards can't lower a
-	// bitrate a little, and another encoding is seen.
-	sustainedFor = 200 * time.Millisecond
+	// firstForwarded is that until its feedback tells otherwise: a small picture.
+	firstForwarded = 300_000
 )
 
 // OutletConfig says what an Outlet sends.
@@ -106,6 +106,8 @@ var headers = sync.Pool{New: func() any { return new(wire) }}
 // outlets are those of one connection.
 type outlets struct {
 	estimate *estimator
+	repeats  repeats
+	opened   atomic.Bool // the connection is up, or was
 
 	mu   sync.Mutex
 	all  []*Outlet
@@ -155,36 +157,55 @@ func (c *Conn) forwards() (*outlets, error) {
 	if out := c.outlets.Load(); out != nil {
 		return out, nil
 	}
-	estimate, err := newEstimator(maxForwarded)
-	if err != nil {
-		return nil, err
-	}
-	estimate.sustained = sustainedFor
-	out := &outlets{estimate: estimate}
+	out := newOutlets()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		estimate.close()
 		return nil, ErrClosed
 	}
+	out.opened.Store(c.up)
 	c.outlets.Store(out)
 	return out, nil
 }
 
+func newOutlets() *outlets {
+	out := &outlets{estimate: newEstimator(firstForwarded, maxForwarded), repeats: repeats{stop: make(chan struct{})}}
+	out.estimate.send = out.probe
+	return out
+}
+
+// close ends what outlets have running. The connection is closed.
+func (out *outlets) close() { out.repeats.close() }
+
 // Receivable is how much the peer can receive by outlets, in bit/s, as
-// estimated.
+// estimated, beside what is sent again.
 func (c *Conn) Receivable() int {
 	if out := c.outlets.Load(); out != nil {
-		return out.estimate.bitrate()
+		bitrate := out.estimate.bitrate()
+		return max(bitrate-out.repeats.bitrate(time.Now()), bitrate/2)
 	}
-	return maxForwarded
+	return firstForwarded
+}
+
+// Want tells how much could be sent by outlets, in bit/s: more is not tried for.
+func (c *Conn) Want(bitrate int) {
+	if out := c.outlets.Load(); out != nil {
+		out.estimate.want(bitrate)
+	}
+}
+
+// Climbing tells whether it will soon be known if the peer can receive more, as far
+// as that is wanted.
+func (c *Conn) Climbing() bool {
+	out := c.outlets.Load()
+	return out != nil && out.estimate.climbing(time.Now())
 }
 
 // Loss is the share of packets, from 0 to 1, of the video track that loses most of
 // what is sent by outlets, smoothed, by the peer's latest reports.
 func (c *Conn) Loss() float64 {
 	if out := c.outlets.Load(); out != nil {
-		return out.estimate.loss()
+		return out.estimate.loss(time.Now())
 	}
 	return 0
 }
@@ -244,10 +265,34 @@ func (o *Outlet) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, er
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	params, err := o.bind(c, o.cfg.Codec, o.conn.outlets.Load().estimate)
-	if err == nil && o.cfg.OnKeyframe != nil && o.cfg.Codec.Kind() == media.Video {
-		go o.cfg.OnKeyframe() // now it can begin
+	if err == nil && o.conn.outlets.Load().opened.Load() {
+		o.begin()
 	}
 	return params, err
+}
+
+// begin has a picture begin with a keyframe.
+func (o *Outlet) begin() {
+	if o.cfg.OnKeyframe != nil && o.cfg.Codec.Kind() == media.Video {
+		go o.cfg.OnKeyframe()
+	}
+}
+
+// open is called when the connection has come up: what is bound can begin.
+func (out *outlets) open() {
+	if out.opened.Swap(true) {
+		return
+	}
+	go func() {
+		out.mu.Lock()
+		all := slices.Clone(out.all)
+		out.mu.Unlock()
+		for _, o := range all {
+			if o.Ready() {
+				o.begin()
+			}
+		}
+	}()
 }
 
 // Unbind implements webrtc.TrackLocal.
@@ -265,8 +310,12 @@ func (o *Outlet) StreamID() string { return o.cfg.Stream }
 // Kind implements webrtc.TrackLocal.
 func (o *Outlet) Kind() webrtc.RTPCodecType { return pionKind(o.cfg.Codec.Kind()) }
 
-// Ready tells whether packets are sent yet: the peer has been told of the outlet.
+// Ready tells whether packets are sent yet: the peer has been told of the outlet, and
+// there is a way to it.
 func (o *Outlet) Ready() bool {
+	if out := o.conn.outlets.Load(); !out.opened.Load() {
+		return false
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.ssrc != 0
@@ -339,7 +388,7 @@ func (out *outlets) heard(b []byte, ssrc uint32, now time.Time, roundTrip time.D
 			}
 		case *rtcp.TransportLayerNack:
 			if o := out.find(p.MediaSSRC); o != nil {
-				o.nacked(p, now, roundTrip, out.estimate)
+				out.ask(o.nacked(p, now, roundTrip))
 			}
 		case *rtcp.ReceiverReport:
 			out.reported(p.Reports, now)
@@ -399,26 +448,86 @@ func (out *outlets) reported(reports []rtcp.ReceptionReport, now time.Time) {
 	}
 }
 
-// nacked sends again what is asked for, as far as it is kept.
-func (o *Outlet) nacked(p *rtcp.TransportLayerNack, now time.Time, roundTrip time.Duration, estimate *estimator) {
-	type packet struct {
-		header  rtp.Header
-		payload []byte
-	}
-	var again []packet
+// nacked takes what is asked for again, and gives what of it can be sent.
+func (o *Outlet) nacked(p *rtcp.TransportLayerNack, now time.Time, roundTrip time.Duration) (list []again) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.stats.Nacks++
 	for _, pair := range p.Nacks {
 		for _, number := range pair.PacketList() {
-			if s := o.history.take(number, now, roundTrip); s != nil && len(again) < maxNackPairs {
-				h, payload := o.repeat(s)
-				again = append(again, packet{h, payload})
+			if o.history.ask(number, now, roundTrip) {
+				list = append(list, again{o, number})
 			}
 		}
 	}
-	o.stats.Retransmitted += uint64(len(again))
+	return list
+}
+
+// resend sends a packet again that was asked for, and gives its size in bytes.
+func (o *Outlet) resend(number uint16, now time.Time) int {
+	o.mu.Lock()
+	s := o.history.asked(number)
+	if s == nil {
+		o.mu.Unlock()
+		return 0
+	}
+	s.at = now
+	h, payload := o.repeat(s)
+	o.stats.Retransmitted++
 	o.mu.Unlock()
-	for i := range again {
-		_ = estimate.write(&again[i].header, again[i].payload)
+	_ = o.conn.outlets.Load().estimate.write(&h, payload) // a connection that is down tells so elsewhere
+	return len(payload) + wireHeaders
+}
+
+// forget takes it back that a packet was asked for.
+func (o *Outlet) forget(number uint16) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.history.asked(number)
+}
+
+// probe sends padding by a track that has a source for what is sent again, and tells
+// whether there is one.
+func (out *outlets) probe(packets int) bool {
+	var by *Outlet
+	out.mu.Lock()
+	for _, o := range out.all {
+		o.mu.Lock()
+		if o.rtx != 0 && o.packets > 0 {
+			by = o
+		}
+		o.mu.Unlock()
+	}
+	out.mu.Unlock()
+	if by == nil {
+		return false
+	}
+	go func() {
+		defer out.estimate.probed()
+		t := time.NewTimer(0)
+		defer t.Stop()
+		for began, n := time.Now(), 0; n < packets; {
+			select {
+			case <-out.repeats.stop:
+				return
+			case <-t.C:
+			}
+			// The last one goes at the end of probeFor.
+			for due := 1 + int(time.Since(began)*time.Duration(packets-1)/probeFor); n < min(due, packets); n++ {
+				by.pad()
+			}
+			t.Reset(max(time.Until(began.Add(probeFor*time.Duration(n)/time.Duration(max(packets-1, 1)))), probeStep))
+		}
+	}()
+	return true
+}
+
+// pad sends a packet that has nothing but padding.
+func (o *Outlet) pad() {
+	o.mu.Lock()
+	h := o.padding()
+	o.mu.Unlock()
+	if h.SSRC != 0 {
+		_ = o.conn.outlets.Load().estimate.write(&h, pad[:])
 	}
 }

@@ -15,12 +15,8 @@ import (
 // TestLossIsKnownWhileVideoIsPaused has a viewer report on sound only after much of
 // the picture was lost: what was lost then is not what is lost now.
 func TestLossIsKnownWhileVideoIsPaused(t *testing.T) {
-	estimate, err := newEstimator(maxForwarded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer estimate.close()
-	out := &outlets{estimate: estimate}
+	out := newOutlets()
+	estimate := out.estimate
 	for ssrc, codec := range map[uint32]media.Codec{1: media.VP8, 2: media.Opus} {
 		out.all = append(out.all, &Outlet{cfg: OutletConfig{Codec: codec}, flow: flow{ssrc: ssrc}})
 	}
@@ -32,13 +28,13 @@ func TestLossIsKnownWhileVideoIsPaused(t *testing.T) {
 	for range 5 {
 		second(rtcp.ReceptionReport{SSRC: 1, FractionLost: 128}, rtcp.ReceptionReport{SSRC: 2})
 	}
-	if loss := estimate.loss(); loss < 0.4 {
+	if loss := estimate.loss(now); loss < 0.4 {
 		t.Fatalf("of the picture half is lost, and of all %.2f", loss)
 	}
 	for range 6 {
 		second(rtcp.ReceptionReport{SSRC: 2})
 	}
-	if loss := estimate.loss(); loss > 0.03 {
+	if loss := estimate.loss(now); loss > 0.03 {
 		t.Errorf("of the sound nothing is lost, and of all %.2f", loss)
 	}
 }
@@ -50,10 +46,7 @@ func TestMuchIsBelievedAsFarAsItIsSent(t *testing.T) {
 		"little": {300_000, 0, unproven},
 		"much":   {40_000_000, unproven, maxForwarded * 3 / 4},
 	} {
-		estimate, err := newEstimator(maxForwarded)
-		if err != nil {
-			t.Fatal(err)
-		}
+		estimate := newEstimator(maxForwarded, maxForwarded)
 		now := time.Unix(0, 0)
 		for range 2 { // of one second much may be chance
 			now = now.Add(time.Second)
@@ -63,7 +56,6 @@ func TestMuchIsBelievedAsFarAsItIsSent(t *testing.T) {
 		if got := estimate.bitrate(); got < c.least || got > c.most {
 			t.Errorf("%s: %d bit/s", name, got)
 		}
-		estimate.close()
 	}
 }
 

@@ -13,12 +13,15 @@ const (
 	raiseMax   = 2 * time.Minute
 	regret     = 15 * time.Second
 	calm       = time.Minute
+	// holdMost is how long somebody at most is given no more since it will soon be known
+	// how much it can receive: one step up is better than one after the other.
+	holdMost = 2 * time.Second
 )
 
 // Encoding is one of the encodings of a track, which is being sent.
 type Encoding struct {
 	Source  uint32 // SSRC
-	Bitrate int    // bit/s, as measured, of what is kept
+	Bitrate int    // bit/s, as measured, of what is kept; 0: not known, and not chosen but as the least
 	// Layers are those of the source that are kept. A source with layers is as
 	// many encodings as there are steps between them.
 	Layers Layers
@@ -51,6 +54,22 @@ func Least(demands []*Demand) int {
 		}
 	}
 	return sum
+}
+
+// Most is what somebody must be able to receive, in bit/s, to be sent all that is
+// wanted.
+func Most(demands []*Demand) int {
+	sum := 0
+	for _, d := range demands {
+		most := 0
+		for i, e := range d.Encodings {
+			if d.Limit == 0 || i < d.Limit {
+				most = max(most, e.Bitrate)
+			}
+		}
+		sum += most
+	}
+	return sum*100/headroom + 100
 }
 
 // Fits tells whether so much fits into an estimate of what can be received, both
@@ -93,6 +112,19 @@ func (d *Demand) index() int {
 type Chooser struct {
 	wait          time.Duration
 	raised, moved time.Time
+	held          time.Time // since when
+	hold          bool
+}
+
+// Hold tells whether it will soon be known how much more the subscriber can receive:
+// until then it is not given more.
+func (c *Chooser) Hold(now time.Time, soon bool) {
+	if !soon {
+		c.held = time.Time{}
+	} else if c.held.IsZero() {
+		c.held = now
+	}
+	c.hold = soon && now.Sub(c.held) < holdMost
 }
 
 // Choose sets the Wanted of each demand, for somebody who can receive so many
@@ -115,7 +147,7 @@ func (c *Chooser) Choose(now time.Time, estimate int, demands []*Demand) {
 				continue
 			}
 			more := d.Encodings[level].Bitrate - d.Encodings[level-1].Bitrate
-			if sum+more <= budget {
+			if d.Encodings[level].Bitrate > 0 && sum+more <= budget {
 				chosen[i], sum = level, sum+more
 			}
 		}
@@ -132,7 +164,7 @@ func (c *Chooser) Choose(now time.Time, estimate int, demands []*Demand) {
 		switch {
 		case old < 0: // new, or its encoding has ended
 		case d.Anew:
-		case chosen[i] > old && now.Sub(c.moved) < c.wait:
+		case chosen[i] > old && (c.hold || now.Sub(c.moved) < c.wait):
 			continue
 		case chosen[i] > old:
 			raised = true

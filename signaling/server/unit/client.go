@@ -350,7 +350,9 @@ func (c *Client) choose(now time.Time) {
 	for _, s := range all {
 		demands = append(demands, s.publication.demand(s))
 	}
+	conn.Want(forward.Most(demands))
 	c.relieve(now, conn, demands)
+	c.chooser.Hold(now, conn.Climbing())
 	c.chooser.Choose(now, conn.Receivable(), demands)
 	for i, s := range all {
 		if len(demands[i].Encodings) > 0 {

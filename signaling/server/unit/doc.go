@@ -56,6 +56,8 @@ const (
 	encodingEnds = 2 * time.Second
 	// rateOver is over how long an encoding's bitrate is measured.
 	rateOver = time.Second
+	// firstRate is over how long it is measured at least for the first time.
+	firstRate = 250 * time.Millisecond
 	// linger is for how long tracks of a client who has left are forwarded:
 	// what they sent last is on its way.
 	linger = 300 * time.Millisecond

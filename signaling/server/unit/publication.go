@@ -45,6 +45,7 @@ type encoding struct {
 	since time.Time // of what is counted
 	bytes int
 	rate  int // bit/s
+	first int // the same, of less time, until rate is known
 	// The same of each layer, spatial first, when it says which.
 	layerBytes, layerRates [forward.MaxLayers][forward.MaxLayers]int
 
@@ -224,11 +225,20 @@ func (e *encoding) count(codec media.Codec, p forward.Packet) {
 		e.since = p.Arrival
 	}
 	d := p.Arrival.Sub(e.since)
+	over := func(bytes int) int { return int(float64(bytes) * 8 / d.Seconds()) }
 	if d < rateOver {
+		if e.rate == 0 && d >= firstRate {
+			e.first = over(e.bytes)
+			for i := range e.layerBytes {
+				for j, bytes := range e.layerBytes[i] {
+					e.layerRates[i][j] = over(bytes)
+				}
+			}
+		}
 		return
 	}
 	average := func(rate *int, bytes int) {
-		now := int(float64(bytes) * 8 / d.Seconds())
+		now := over(bytes)
 		if *rate == 0 {
 			*rate = now
 		}
@@ -253,9 +263,9 @@ func (e *encoding) steps() (out []forward.Encoding) {
 			spatial[i] += rate
 		}
 	}
-	sum := 0
+	sum, whole := 0, cmp.Or(e.rate, e.first)
 	add := func(rate int, l forward.Layers) {
-		if sum += rate; rate > 0 && sum < e.rate*99/100 {
+		if sum += rate; rate > 0 && sum < whole*99/100 {
 			out = append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: sum, Layers: l})
 		}
 	}
@@ -272,7 +282,7 @@ func (e *encoding) steps() (out []forward.Encoding) {
 	for i, rate := range spatial[1:] {
 		add(rate, forward.Layers{Spatial: int8(i + 1), Temporal: forward.All.Temporal})
 	}
-	return append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate, Layers: forward.All})
+	return append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: whole, Layers: forward.All})
 }
 
 // allowed is how many of some choices, from the least, a wish allows for so many
@@ -366,7 +376,7 @@ func (p *publication) choices() (out []forward.Encoding) {
 		return live[0].steps()
 	}
 	for _, e := range live {
-		out = append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: e.rate, Layers: forward.All})
+		out = append(out, forward.Encoding{Source: e.track.SSRC, Bitrate: cmp.Or(e.rate, e.first), Layers: forward.All})
 	}
 	return out
 }

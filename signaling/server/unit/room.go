@@ -12,6 +12,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/pion/transport/v4"
+
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/signaling/message"
 	"github.com/roomtape/roomtape/signaling/peer"
@@ -28,13 +30,16 @@ type Unit struct {
 
 // New makes a unit. Its connections offer loopback addresses too, since clients
 // may be on the same machine. A nil logger discards.
-func New(log *slog.Logger) (*Unit, error) {
+func New(log *slog.Logger) (*Unit, error) { return NewOn(nil, log) }
+
+// NewOn is New with connections on a network of its own; nil: the machine's.
+func NewOn(network transport.Net, log *slog.Logger) (*Unit, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	factory, err := peer.NewFactory(peer.Config{
 		Codecs:     []media.Codec{media.VP8, media.VP9, media.H264, media.AV1, media.Opus},
-		Forwarding: true, Prompt: true, Loopback: true, Logger: log,
+		Forwarding: true, Prompt: true, Loopback: true, Net: network, Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing to forward: %w", err)
