@@ -2,10 +2,10 @@ package peer
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
-	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 
@@ -59,18 +59,21 @@ func TestMuchIsBelievedAsFarAsItIsSent(t *testing.T) {
 	}
 }
 
+// rtpWriter is a webrtc.TrackLocalWriter.
+type rtpWriter func(h *rtp.Header, payload []byte) (int, error)
+
+func (w rtpWriter) WriteRTP(h *rtp.Header, payload []byte) (int, error) { return w(h, payload) }
+func (rtpWriter) Write([]byte) (int, error)                             { return 0, errors.ErrUnsupported }
+
 // TestDependencyDescriptorsPass: a descriptor with a structure, which only the two-byte
 // form of header extensions has room for, is there beside others, and again when the
 // packet is sent again.
 func TestDependencyDescriptorsPass(t *testing.T) {
-	estimate, err := newEstimator(maxForwarded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer estimate.close()
+	out := newOutlets()
+	out.opened.Store(true)
 	const ssrc, rtx, captureID, dependID = 1, 2, 3, 4
 	var sent []*media.Packet
-	to := interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, _ interceptor.Attributes) (int, error) {
+	to := rtpWriter(func(h *rtp.Header, payload []byte) (int, error) {
 		b, err := (&rtp.Packet{Header: *h, Payload: payload}).Marshal()
 		if err != nil {
 			return 0, err
@@ -79,14 +82,14 @@ func TestDependencyDescriptorsPass(t *testing.T) {
 		sent = append(sent, p)
 		return len(b), err
 	})
-	estimate.sent[ssrc], estimate.sent[rtx] = to, to
+	out.estimate.sent[ssrc], out.estimate.sent[rtx] = to, to
 	c := &Conn{}
-	c.outlets.Store(&outlets{estimate: estimate})
+	c.outlets.Store(out)
 	o := &Outlet{conn: c, flow: flow{ssrc: ssrc, rtx: rtx, rtxType: 46, clockRate: 90000, captureID: captureID, dependID: dependID}}
 	capture, depend := make([]byte, 8), bytes.Repeat([]byte{0x5a}, 60)
 	o.Send(OutletPacket{Sequence: 7, Payload: []byte{1, 2}, Capture: capture, Dependency: depend})
 	o.Send(OutletPacket{Sequence: 8, Payload: []byte{3}, Dependency: depend[:3]})
-	o.nacked(&rtcp.TransportLayerNack{MediaSSRC: ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers([]uint16{7, 8})}, time.Unix(100, 0), 0, estimate)
+	out.ask(o.nacked(&rtcp.TransportLayerNack{MediaSSRC: ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers([]uint16{7, 8})}, time.Unix(100, 0), 0))
 	if len(sent) != 4 {
 		t.Fatalf("%d packets", len(sent))
 	}

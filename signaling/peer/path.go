@@ -37,7 +37,8 @@ type departure struct {
 	size    int32 // on the wire
 	number  uint16
 	cluster uint8 // the probe that it was a part of, or 0
-	known   bool  // it was sent, and nothing has been heard of it
+	known   bool  // it was sent, and is not known to have arrived
+	missing bool  // it was said not to have
 }
 
 // reached is a packet that has arrived.
@@ -150,7 +151,8 @@ func (p *path) feedback(f *rtcp.TransportLayerCC, now time.Time) bool {
 			if came {
 				p.arrived(d, clock, at)
 				d.known = false
-			} else {
+			} else if !d.missing {
+				d.missing = true
 				p.lost = append(p.lost, at)
 			}
 		}
@@ -207,6 +209,9 @@ func (p *path) look(now time.Duration) {
 		last := p.latest[n-1]
 		newest := last.at
 		p.latest = drop(p.latest, func(a reached) bool { return a.at <= newest-rateOver })
+		if n := len(p.latest) - pathMemory/2; n > 0 { // its clock stands still
+			p.latest = append(p.latest[:0], p.latest[n:]...)
+		}
 		least := last.delay
 		before := time.Duration(math.MaxInt64) // the least of the first half
 		for _, a := range p.latest {
