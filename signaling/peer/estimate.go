@@ -51,6 +51,9 @@ const (
 // feedback.
 type estimator struct {
 	max, initial int
+	// sustained is for how long packets wait, while nothing is lost, before that is
+	// taken for a congestion: on a machine that is busy for a moment they do, too.
+	sustained time.Duration
 
 	mu       sync.Mutex
 	path     path
@@ -66,7 +69,8 @@ type estimator struct {
 	// congested is when less than what is sent got through last, grown when the
 	// limit was raised, reduced when it was lowered.
 	congested, grown, reduced time.Time
-	before                    int // the limit before the congestion; 0: there were several
+	waiting                   time.Time // since when packets wait; zero: they do not
+	before                    int       // the limit before the congestion; 0: there were several
 	// bytes were sent since the time counted.
 	bytes   int
 	counted time.Time
@@ -158,13 +162,23 @@ func (e *estimator) feedback(p rtcp.Packet, now time.Time) bool {
 func (e *estimator) update(now time.Time) {
 	rate := e.path.rate()
 	share, lost := e.path.loss()
-	full := e.path.standing > overuse && !e.path.draining || lost >= 4 && share > 0.1 && e.path.standing > overuse/4
-	if full {
+	waits := e.path.standing > overuse && !e.path.draining
+	switch {
+	case !waits:
+		e.waiting = time.Time{}
+	case e.waiting.IsZero():
+		e.waiting = now
+	}
+	loses := lost >= 4 && share > 0.1 && e.path.standing > overuse/4
+	if loses || waits && now.Sub(e.waiting) >= e.sustained {
 		if now.Sub(e.reduced) >= backoffEvery {
 			e.reduced = now
 			e.congest(now, rate/100*afterOver)
 		}
 		e.abandon(now)
+		return
+	}
+	if waits {
 		return
 	}
 	e.judge(now)

@@ -24,6 +24,9 @@ const (
 	maxForwarded = 100_000_000
 	// firstForwarded is that until its feedback tells otherwise: a small picture.
 	firstForwarded = 300_000
+	// sustainedFor is how long a congestion without loss must last. Who forwards can't
+	// lower a bitrate a little, and another encoding is seen.
+	sustainedFor = 300 * time.Millisecond
 )
 
 // OutletConfig says what an Outlet sends.
@@ -170,7 +173,7 @@ func (c *Conn) forwards() (*outlets, error) {
 
 func newOutlets() *outlets {
 	out := &outlets{estimate: newEstimator(firstForwarded, maxForwarded), repeats: repeats{stop: make(chan struct{})}}
-	out.estimate.send = out.probe
+	out.estimate.send, out.estimate.sustained = out.probe, sustainedFor
 	return out
 }
 

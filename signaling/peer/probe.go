@@ -16,6 +16,8 @@ const (
 	probeFirst, probeMore = 2, 3
 	// probeThrough is at how much of its rate a probe must arrive, in per cent.
 	probeThrough = 85
+	// probeAfter is how long after a congestion a probe is made.
+	probeAfter = time.Second
 	// probeAgain is how long after one that did not get through another one is made,
 	// which doubles each time, up to probeRarely.
 	probeAgain  = 4 * time.Second
@@ -61,7 +63,7 @@ func (e *estimator) climbing(now time.Time) bool {
 
 // due is called locked.
 func (e *estimator) due(now time.Time) bool {
-	return e.wanted > e.limit && now.Sub(e.congested) >= growAfter && !now.Before(e.next)
+	return e.wanted > e.limit && now.Sub(e.congested) >= probeAfter && !now.Before(e.next)
 }
 
 // judge looks at what became of a probe, and makes the next one. It is called
