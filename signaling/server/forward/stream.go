@@ -57,7 +57,8 @@ type mapping struct {
 	highest   uint16 // of the encoding
 	shift     uint16 // out - in, sequence numbers
 	timeShift uint32
-	late      uint32 // how much of timeShift is there only so that time goes on
+	first     uint32 // the timestamp that it began with
+	late      uint32 // by how much that is late, so that time goes on
 	fresh     bool   // nothing of it went out
 	last      uint32 // when another followed: the timestamp that went out last
 	idShift   uint16
@@ -155,7 +156,7 @@ func (s *Stream) Report(source uint32, ntp uint64, rtp uint32) (timestamp uint32
 	if s.current == nil || s.current.source != source {
 		return 0, false
 	}
-	return rtp + s.current.timeShift - s.current.late, true
+	return rtp + s.current.timeShift, true
 }
 
 // Take takes a packet of an encoding, and appends to out what is to be sent now.
@@ -272,7 +273,7 @@ func (s *Stream) change(source uint32, p Packet) {
 	m.highest = p.Sequence - 1
 	if s.started {
 		at, late := s.instant(source, p)
-		m.timeShift, m.late = at-p.Timestamp, late
+		m.timeShift, m.first, m.late = at-late-p.Timestamp, p.Timestamp, late
 		info := look(s.codec, p.Payload)
 		if info.idSize > 0 {
 			m.idShift = s.id + 1 - info.getID(p.Payload)
@@ -301,11 +302,11 @@ func (s *Stream) instant(source uint32, p Packet) (at, late uint32) {
 	first := s.timestamp + uint32(rate/1000)
 	a, okA := s.reports[s.current.source]
 	b, okB := s.reports[source]
-	exact, between := p.Timestamp+s.current.timeShift-s.current.late, 0.0
+	exact, between := p.Timestamp+s.current.timeShift, 0.0
 	same := s.current.source == source // it was paused, or its sender has begun anew
 	if okA && okB && !same {
 		between = float64(int64(b.ntp-a.ntp)) / (1 << 32)
-		exact = a.rtp + s.current.timeShift - s.current.late + uint32(int64(between*rate)) + (p.Timestamp - b.rtp)
+		exact = a.rtp + s.current.timeShift + uint32(int64(between*rate)) + (p.Timestamp - b.rtp)
 	}
 	if same || okA && okB {
 		// A stranger's words: not to be believed when far from the truth.
@@ -320,6 +321,17 @@ func (s *Stream) instant(source uint32, p Packet) (at, late uint32) {
 		at = first
 	}
 	return at, 0
+}
+
+// catchUp is how much of the time that has gone by an encoding that began late makes
+// up for, as its inverse.
+const catchUp = 4
+
+// out gives a timestamp of the encoding as it goes out. What began late goes a little
+// faster until it is not late any more.
+func (m *mapping) out(timestamp uint32) uint32 {
+	gone := max(0, int32(timestamp-m.first)) / catchUp
+	return timestamp + m.timeShift + uint32(max(0, int32(m.late)-gone))
 }
 
 // put sends a packet of an encoding under its number in the stream. A late one
@@ -340,7 +352,7 @@ func (s *Stream) put(out []Packet, m *mapping, p Packet) []Packet {
 		if at.state != reserved || at.in != p.Sequence {
 			return out
 		}
-		if m == s.before && int32(p.Timestamp+m.timeShift-m.last) > 0 {
+		if m == s.before && int32(m.out(p.Timestamp)-m.last) > 0 {
 			return out // of a frame in whose place the other encoding has begun
 		}
 		at.state = taken
@@ -360,6 +372,9 @@ func (s *Stream) put(out []Packet, m *mapping, p Packet) []Packet {
 		m.places[n%window] = place{in: n, out: n + m.shift, state: reserved, kept: m.kept, idShift: m.idShift}
 	}
 	m.highest, m.began = p.Sequence, true
+	if gone := int32(p.Timestamp - m.first); gone > 10*catchUp*int32(s.codec.ClockRate()) {
+		m.late = 0 // not again when timestamps have wrapped
+	}
 	info := m.look(s.codec, p)
 	s.settle(m, info, p)
 	if len(p.Payload) == 0 || info.layered && !m.kept.keeps(info.layers) {
@@ -401,7 +416,7 @@ func (s *Stream) note(m *mapping, q Packet) {
 // rewritten gives the packet as it goes out in its place.
 func (s *Stream) rewritten(m *mapping, p Packet, at *place) Packet {
 	p.Sequence = at.out
-	p.Timestamp += m.timeShift
+	p.Timestamp = m.out(p.Timestamp)
 	info := look(s.codec, p.Payload)
 	id, tl0 := info.idSize > 0 && at.idShift != 0, info.tl0 > 0 && info.tl0 < len(p.Payload) && m.tl0Shift != 0
 	if id || tl0 {

@@ -294,6 +294,34 @@ func TestReportIsOfTheStream(t *testing.T) {
 	}
 }
 
+// TestWhoBeginsLateCatchesUp switches to an encoding whose keyframe was captured
+// before the latest pictures of the other one: timestamps rise, and are soon those
+// of when things were captured.
+func TestWhoBeginsLateCatchesUp(t *testing.T) {
+	s := NewStream(media.VP8, 0)
+	a, b := &encoder{codec: media.VP8, source: 1}, &encoder{codec: media.VP8, source: 2, timestamp: 1<<32 - 90_000}
+	a.report(s, epoch)
+	b.report(s, epoch)
+	const every = 40 * time.Millisecond
+	for i := range 10 {
+		s.Take(nil, 1, 1, a.frame(epoch.Add(time.Duration(i)*every), 1, i == 0)[0])
+	}
+	last := uint32(9 * 3600)
+	for i := range 20 {
+		n := 6 + i // three before the latest
+		p := b.frame(epoch.Add(time.Duration(n)*every), 1, i == 0)[0]
+		p.Arrival = epoch.Add(time.Duration(10+i) * every)
+		out := s.Take(nil, 2, 2, p)
+		if len(out) != 1 || int32(out[0].Timestamp-last) <= 0 {
+			t.Fatalf("after %d picture %d is %+v", last, n, out)
+		}
+		last = out[0].Timestamp
+		if late := int32(last) - int32(n*3600); late < 0 || late > 0 && i > 13 {
+			t.Errorf("picture %d is %d late", n, late)
+		}
+	}
+}
+
 func TestChooser(t *testing.T) {
 	three := []Encoding{{Source: 1, Bitrate: 150_000}, {Source: 2, Bitrate: 500_000}, {Source: 3, Bitrate: 2_000_000}}
 	now := epoch
