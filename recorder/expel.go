@@ -22,7 +22,7 @@ func (r *recording) expel(l *lane, err error) {
 	if together {
 		// In a file of another kind there is room for all: the other tracks
 		// follow.
-		r.next, r.until, r.overdue = n, l.queue.first().frame.Time, s.now.Add(s.hold)
+		r.next, r.until, r.overdue = n, l.queue.first().frame.Time, s.now.Add(s.follow)
 		r.chain.lastCall = r.overdue
 		n.chain.part, n.chain.before = r.chain.part+1, r
 	}

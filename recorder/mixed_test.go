@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"testing"
@@ -12,6 +13,53 @@ import (
 	"github.com/roomtape/roomtape/output/webm"
 	"github.com/roomtape/roomtape/signaling"
 )
+
+// TestSoundFollowsThatWaitsForALoss has sound stand still, since a packet is asked for
+// again, while a picture begins that WebM can't carry: each sound gets a time of its
+// own all the same.
+func TestSoundFollowsThatWaitsForALoss(t *testing.T) {
+	room := &script{}
+	room.joined(0, "a")
+	audio := room.start(0, &signaling.Track{Participant: "a", Stream: "s", Connection: 1, SSRC: 1, Kind: media.Audio, Retransmits: true})
+	video := room.start(0, &signaling.Track{Participant: "a", Stream: "s", Connection: 1, SSRC: 2, Kind: media.Video, Codecs: map[uint8]media.Codec{96: media.VP8, 97: media.H264}})
+	video.pt = 97
+	audio.audio(0, ms(900))
+	lost, timestamp := audio.seq, audio.rtp
+	audio.seq, audio.rtp = lost+1, timestamp+960
+	audio.audio(ms(920), 3*time.Second)
+	audio.rtp = timestamp
+	audio.raw(ms(1700), lost, false, []byte{0xfc, 1})
+	for at := time.Second; at < 3*time.Second; at += ms(40) {
+		video.rtp += 3600
+		video.packet(at, true, h264Key)
+	}
+	m := newMemory()
+	cfg := config(m)
+	cfg.Ext, cfg.MaxWaitLoss = webm.Ext, time.Second
+	if _, err := run(t, cfg, room); err != nil {
+		t.Fatal(err)
+	}
+	sounds := 0
+	for _, name := range []string{"a.webm", "a.mkv"} {
+		last := time.Duration(-1)
+		_, err := webm.Survey(bytes.NewReader(m.files[name].data), -1, func(b webm.Block, track webm.Track) {
+			if track.Codec != media.Opus {
+				return
+			}
+			sounds++
+			if b.Time <= last {
+				t.Errorf("%s: a sound at %v comes after one at %v", name, b.Time, last)
+			}
+			last = b.Time
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if sounds != 150 {
+		t.Errorf("%d packets of sound are recorded, want 150", sounds)
+	}
+}
 
 // h264Key is a STAP-A packet with parameter sets of 320x240 and the beginning of
 // an IDR slice.
