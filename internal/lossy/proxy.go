@@ -33,9 +33,10 @@ type Proxy struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	closed bool
-	wg     sync.WaitGroup
+	mu       sync.Mutex
+	closed   bool
+	sessions map[string]*websocket.Conn // to the server, by who has joined last
+	wg       sync.WaitGroup
 }
 
 // NewProxy makes a proxy for the server at a ws:// or wss:// URL, to which the
@@ -49,7 +50,7 @@ func NewProxy(relay *Relay, server string) *Proxy {
 	}
 	web := *u
 	web.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
-	p := &Proxy{relay: relay, server: u, web: httputil.NewSingleHostReverseProxy(&web)}
+	p := &Proxy{relay: relay, server: u, web: httputil.NewSingleHostReverseProxy(&web), sessions: map[string]*websocket.Conn{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -98,10 +99,20 @@ func (p *Proxy) Close() {
 	p.wg.Wait()
 }
 
+// Say gives the server a message as if the participant had sent it, who has joined
+// by that name. It tells whether there is one.
+func (p *Proxy) Say(participant string, text []byte) bool {
+	p.mu.Lock()
+	server := p.sessions[participant]
+	p.mu.Unlock()
+	return server != nil && write(p.ctx, server, websocket.MessageText, text) == nil
+}
+
 // session is one client.
 type session struct {
-	proxy *Proxy
-	id    atomic.Value // string: the peer_id it joined as
+	proxy  *Proxy
+	server *websocket.Conn
+	id     atomic.Value // string: the peer_id it joined as
 }
 
 // serve passes messages on in both directions until either socket ends.
@@ -112,7 +123,7 @@ func (p *Proxy) serve(client, server *websocket.Conn) {
 	server.SetReadLimit(message.MaxSize * 2)
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	s := &session{proxy: p}
+	s := &session{proxy: p, server: server}
 	s.id.Store("")
 	var wg sync.WaitGroup
 	pass := func(from, to *websocket.Conn, change func([]byte) ([]byte, bool)) {
@@ -163,6 +174,9 @@ func (s *session) toServer(b []byte) ([]byte, bool) {
 	}
 	if m.text("type") == string(message.Join) {
 		s.id.Store(m.text("peer_id"))
+		s.proxy.mu.Lock()
+		s.proxy.sessions[m.text("peer_id")] = s.server
+		s.proxy.mu.Unlock()
 		return b, true
 	}
 	owner, user := s.id.Load().(string), m.text("target")

@@ -116,42 +116,16 @@ func (c *crowd) connect(index int) (*webrtc.PeerConnection, error) {
 	return pc, nil
 }
 
-// publish adds a participant's tracks to a connection and gives its offer, with
-// all its candidates.
-func (c *crowd) publish(pc *webrtc.PeerConnection, p *publisher) (string, error) {
+// send adds a participant's tracks to a connection.
+func (c *crowd) send(pc *webrtc.PeerConnection, p *publisher) error {
 	for _, t := range p.tracks {
 		sender, err := pc.AddTrack(t)
 		if err != nil {
-			return "", err
+			return err
 		}
 		c.wg.Go(func() { p.listen(sender) })
 	}
-	offer, err := pc.CreateOffer(nil)
-	if err != nil {
-		return "", err
-	}
-	return describe(pc, offer)
-}
-
-// answer takes an offer and gives the answer to it.
-func answer(pc *webrtc.PeerConnection, offer string) (string, error) {
-	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
-		return "", err
-	}
-	d, err := pc.CreateAnswer(nil)
-	if err != nil {
-		return "", err
-	}
-	return describe(pc, d)
-}
-
-func describe(pc *webrtc.PeerConnection, d webrtc.SessionDescription) (string, error) {
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(d); err != nil {
-		return "", err
-	}
-	<-gathered
-	return pc.LocalDescription().SDP, nil
+	return nil
 }
 
 // settle returns when every track has reached everybody who is to have it, and

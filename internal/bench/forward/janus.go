@@ -159,7 +159,14 @@ func (j *janus) join(ctx context.Context, c *crowd, p *publisher) (member, error
 	if err != nil {
 		return nil, err
 	}
-	offer, err := c.publish(pc, p)
+	if err := c.send(pc, p); err != nil {
+		return nil, err
+	}
+	d, err := pc.CreateOffer(nil)
+	if err != nil {
+		return nil, err
+	}
+	offer, err := describe(pc, d)
 	if err != nil {
 		return nil, err
 	}
@@ -285,4 +292,25 @@ func (g *caller) serve(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// answer takes an offer and gives the answer to it.
+func answer(pc *webrtc.PeerConnection, offer string) (string, error) {
+	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		return "", err
+	}
+	d, err := pc.CreateAnswer(nil)
+	if err != nil {
+		return "", err
+	}
+	return describe(pc, d)
+}
+
+func describe(pc *webrtc.PeerConnection, d webrtc.SessionDescription) (string, error) {
+	gathered := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(d); err != nil {
+		return "", err
+	}
+	<-gathered
+	return pc.LocalDescription().SDP, nil
 }
