@@ -1,7 +1,7 @@
 // A room that its server forwards: one connection, with the server, by which
 // everybody's tracks come. Its guests look to the page as the Peers of a mesh do.
 
-import {withCaptureTime, CHANNEL, DEPENDENCIES, MAX_EARLY, MAX_TEXT, PUBLISHED, RESTART_AFTER} from './peer.js';
+import {withCaptureTime, CHANNEL, MAX_EARLY, MAX_TEXT, PUBLISHED, RESTART_AFTER} from './peer.js';
 
 export const SFU = 'sfu';
 
@@ -254,7 +254,7 @@ export class Hub extends EventTarget {
         streams: [this.#media.stream],
         ...(kind === 'video' ? {sendEncodings: encodings(RIDS.map((rid) => ({rid})), this.#encodings)} : {}),
       });
-      withCaptureTime(transceiver, DEPENDENCIES);
+      withCaptureTime(transceiver);
       this.#senders[kind] = transceiver.sender;
     }
   }

@@ -1,7 +1,5 @@
 // One connection to one other participant.
 
-// DEPENDENCIES tells which layer a frame is of, and what it refers to.
-export const DEPENDENCIES = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 const CAPTURE_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time';
 export const CHANNEL = 'messages';
 export const PUBLISHED = 'roomtape-'; // begins the stream ids of what a bot publishes
@@ -238,12 +236,11 @@ function origin(sdp) {
 }
 
 // withCaptureTime offers the header extension by which a recorder can tell when
-// a frame was captured, and others. Chromium knows them but does not offer them by
-// itself.
-export function withCaptureTime(transceiver, ...others) {
+// a frame was captured. Chromium knows it but does not offer it by itself.
+export function withCaptureTime(transceiver) {
   try {
     const extensions = transceiver.getHeaderExtensionsToNegotiate();
-    for (const e of extensions) if ([CAPTURE_TIME, ...others].includes(e.uri)) e.direction = 'sendrecv';
+    for (const e of extensions) if (e.uri === CAPTURE_TIME) e.direction = 'sendrecv';
     transceiver.setHeaderExtensionsToNegotiate(extensions);
   } catch { /* a browser without it sends without it */ }
 }
