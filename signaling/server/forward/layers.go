@@ -1,6 +1,8 @@
 package forward
 
 import (
+	"time"
+
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/media/dependency"
 )
@@ -67,6 +69,18 @@ func LayersOf(codec media.Codec, p Packet) (l Layers, ok bool) {
 // that one may switch up, or with a keyframe, and spatial ones with a keyframe.
 func (s *Stream) SetLayers(l Layers) { s.wanted = l }
 
+// await notes for how long more temporal layers are wanted than are kept.
+func (s *Stream) await(m *mapping, now time.Time) {
+	switch {
+	case m.kept.temporal[0] >= s.wanted.Temporal:
+		m.since, m.waited = time.Time{}, false
+	case m.since.IsZero():
+		m.since = now
+	default:
+		m.waited = now.Sub(m.since) > upWithin
+	}
+}
+
 // settle changes the layers that are kept, where a picture begins, and where a frame
 // of it says that one may switch up. It is called with packets in their order.
 func (s *Stream) settle(m *mapping, info picture, p Packet) {
@@ -78,6 +92,7 @@ func (s *Stream) settle(m *mapping, info picture, p Packet) {
 		m.kept = cutAt(s.wanted)
 	}
 	m.layered, m.picture = true, p.Timestamp
+	defer func() { s.await(m, p.Arrival) }()
 	if first && info.intra {
 		m.kept = cutAt(s.wanted)
 		return

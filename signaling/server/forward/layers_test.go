@@ -223,3 +223,42 @@ func TestLateLayersAreNotMissed(t *testing.T) {
 		}
 	}
 }
+
+// TestTemporalLayersComeBackWithAKeyframe: where the encoder never says that one may
+// switch up, a keyframe is needed, but not at once.
+func TestTemporalLayersComeBackWithAKeyframe(t *testing.T) {
+	for _, codec := range []media.Codec{media.VP8, media.VP9} {
+		e := &layered{codec: codec}
+		s := NewStream(codec, 0)
+		needed, key, back := -1, false, false
+		for n := range 200 {
+			switch n {
+			case 10:
+				s.SetLayers(Layers{All.Spatial, 0})
+			case 50:
+				s.SetLayers(All)
+			}
+			var highest int8
+			for _, p := range e.picture(epoch.Add(time.Duration(n)*33*time.Millisecond), n == 0 || key) {
+				if codec == media.VP8 {
+					p.Payload[5] &^= 0x20 // Y
+				} else {
+					p.Payload[3] &^= 0x10 // U
+				}
+				for _, q := range s.Take(nil, 1, 1, p) {
+					l, _ := LayersOf(codec, q)
+					highest = max(highest, l.Temporal)
+				}
+			}
+			if key = !s.Follows(1) && n > needed+5 && needed >= 0; needed < 0 && !s.Follows(1) {
+				needed = n
+			}
+			if n > needed+10 && needed > 0 {
+				back = back || highest == 2
+			}
+		}
+		if needed < 50+60 || needed > 50+63 || !back || !s.Follows(1) {
+			t.Errorf("%v: a keyframe is needed from picture %d on; layers came back: %v", codec, needed, back)
+		}
+	}
+}

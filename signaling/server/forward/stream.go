@@ -19,6 +19,9 @@ const (
 	// the end of a frame of the one before, and how long.
 	maxHeld = 128
 	holdFor = 100 * time.Millisecond
+	// upWithin is for how long temporal layers wait for a place to come back; then a
+	// keyframe is needed.
+	upWithin = 2 * time.Second
 )
 
 // Packet is one RTP packet, before or after. Payload is shared and is not changed.
@@ -66,10 +69,12 @@ type mapping struct {
 	// frameShift is out - in, frame numbers of dependency descriptors.
 	frameShift uint16
 
-	layered bool // it says which layers its packets are of
-	kept    cut  // of those
-	told    bool // that not all decode targets are sent
-	blind   bool // of a picture not all was understood, the one with this timestamp last
+	layered bool      // it says which layers its packets are of
+	kept    cut       // of those
+	since   time.Time // when more temporal layers were wanted than are kept; zero: no more
+	waited  bool      // and for too long
+	told    bool      // that not all decode targets are sent
+	blind   bool      // of a picture not all was understood, the one with this timestamp last
 	obscure uint32
 	picture uint32 // the timestamp of the newest picture
 	left    bool   // a picture was left out, the one with this timestamp last
@@ -134,10 +139,11 @@ func (s *Stream) Current() (source uint32, ok bool) {
 }
 
 // Follows tells whether it is the encoding with this SSRC whose packets go out, with
-// all the spatial layers that are wanted, for which no keyframe is needed any more.
+// all the layers that are wanted, and no keyframe is needed any more: spatial layers
+// come back with one, and temporal ones where the encoder never says that they may.
 func (s *Stream) Follows(source uint32) bool {
 	m := s.current
-	return m != nil && m.source == source && !s.anew && (!m.layered || m.kept.spatial >= s.wanted.Spatial)
+	return m != nil && m.source == source && !s.anew && (!m.layered || m.kept.spatial >= s.wanted.Spatial && !m.waited)
 }
 
 // Pause stops the stream, or lets it go on with the next keyframe of the encoding
