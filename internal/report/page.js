@@ -36,7 +36,7 @@
 
   let now = 0, running = false, since = 0;
   let held = 0; // since when the clock waits for players; 0: it does not
-  let touched = false; // nothing is loaded before
+  let touched = false; // nothing is loaded before, but for the first pictures of a few players
   const players = [];
   const cursors = [];
   const position = () => (running && !held ? Math.min(length, now + performance.now() - since) : now);
@@ -63,6 +63,13 @@
       $('players').append(this.figure);
     }
 
+    // begin shows the first picture, before anything plays.
+    begin() {
+      if (!this.files.length) return;
+      this.video.preload = 'metadata';
+      this.video.src = this.files[0].url;
+    }
+
     at(ms) { return this.files.find((f) => ms >= f.offset_ms && ms < f.offset_ms + f.duration_ms); }
 
     // ready tells whether the player can go on now; one that never will is not waited for.
@@ -87,7 +94,7 @@
     // follow shows what the participant did at a time of the session, with or without the picture.
     follow(at, exactly, picture) {
       const file = this.at(at);
-      this.figure.classList.toggle('absent', !file);
+      this.figure.classList.toggle('absent', touched && !file);
       this.figure.classList.toggle('unseen', Boolean(file) && !picture);
       if (!file || !touched) {
         this.leave();
@@ -288,6 +295,7 @@
     m.state + (m.reason ? `: ${m.reason}` : '')].join(' · ');
   $('made').textContent = `Recorded by ${m.recorder}; report by ${data.generated}.`;
   for (const p of data.players ?? []) players.push(new Player(p));
+  if (players.length <= PICTURES) for (const p of players) p.begin();
   for (const p of players) inView.observe(p.figure);
   $('seek').max = length;
   $('seek').oninput = () => seek(Number($('seek').value));
