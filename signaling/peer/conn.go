@@ -142,7 +142,7 @@ func (c *Conn) enter(state State) {
 	c.states = append(c.states, state)
 	if !c.telling {
 		c.telling = true
-		go c.tell()
+		c.tasks.Go(c.tell)
 	}
 }
 
@@ -450,12 +450,14 @@ func (c *Conn) Close() error {
 		if out := c.outlets.Load(); out != nil {
 			out.close()
 		}
-		c.factory.forget(c)
 
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			_ = c.pc.GracefulClose() // its errors are what other goroutines of pion have seen before
+			// What a handshake has begun that ended meanwhile has been begun after pion
+			// has looked for it.
+			_ = c.pc.SCTP().Transport().Stop()
 			c.tasks.Wait()
 			if c.feed != nil {
 				c.feed.wait()
@@ -467,6 +469,7 @@ func (c *Conn) Close() error {
 		case <-done:
 		case <-t.C:
 		}
+		c.factory.forget(c) // who closes the factory has waited for this, too
 	})
 	return nil
 }

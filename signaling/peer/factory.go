@@ -164,6 +164,7 @@ func (f *Factory) api(c *Conn) (*webrtc.API, error) {
 	s.SetSRTPReplayProtectionWindow(replayWindow)
 	s.SetSCTPMaxMessageSize(MaxMessage)
 	s.SetDTLSRetransmissionInterval(handshakeRetry)
+	s.SetDTLSConnectContextMaker(c.handshake)
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepAlive)
 	s.SetICEMaxBindingRequests(maxChecks)
 	s.SetIncludeLoopbackCandidate(f.cfg.Loopback)

@@ -54,7 +54,7 @@ func (e *events) match(p *publication) {
 
 func (e *events) run() {
 	var batch []signaling.Event
-	for {
+	for e.client.ctx.Err() == nil {
 		e.mu.Lock()
 		batch, e.queue = e.queue, batch[:0]
 		e.mu.Unlock()
