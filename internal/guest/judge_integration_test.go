@@ -76,8 +76,8 @@ func (h *house) check(c *crowd, m *material, squeezed [2]time.Time) {
 
 // conclude judges all that was recorded of a publisher.
 func (s *story) conclude() {
-	if want := int(length / time.Second * fps / 2); s.recorded < want {
-		s.t.Errorf("%s: %d pictures are recorded, want at least %d", s.id, s.recorded, want)
+	if want := int(length / time.Second * fps / 2); s.recorded+s.upper < want {
+		s.t.Errorf("%s: %d pictures are recorded, and %d of upper layers left out; want at least %d", s.id, s.recorded, s.upper, want)
 	}
 	if s.recorded == 0 {
 		return
@@ -87,9 +87,9 @@ func (s *story) conclude() {
 	}
 	// Until the first reports on its clock, an encoding has its place by arrival.
 	slices.Sort(s.placed)
-	first, most, last := s.placed[0], s.placed[len(s.placed)*9/10], s.placed[len(s.placed)-1]
-	if most-first > 100*time.Millisecond || last-first > 300*time.Millisecond {
-		s.t.Errorf("%s: pictures are %v to %v later than they were sent, nine of ten up to %v", s.id, first, last, most)
+	first, half, most, last := s.placed[0], s.placed[len(s.placed)/2], s.placed[len(s.placed)*9/10], s.placed[len(s.placed)-1]
+	if half-first > 100*time.Millisecond || most-first > 200*time.Millisecond || last-first > 500*time.Millisecond {
+		s.t.Errorf("%s: pictures are %v to %v later than they were sent, half of them up to %v, nine of ten up to %v", s.id, first, last, half, most)
 	}
 	if s.longest > longest {
 		s.t.Errorf("%s: for %v there is no picture", s.id, s.longest)
@@ -97,8 +97,8 @@ func (s *story) conclude() {
 }
 
 // longest is how long there may be no picture: an encoding that was sent is taken for
-// one that has ended after two seconds.
-const longest = 3 * time.Second
+// one that has ended after two seconds, and then the next may end.
+const longest = 5 * time.Second
 
 // file looks at one file.
 func (s *story) file(h *house, entry recorder.FileEntry, sums [][]string, squeezed [2]time.Time) {

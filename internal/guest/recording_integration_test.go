@@ -315,7 +315,7 @@ func overSwitches(t *testing.T, m *material, odds lossy.Odds) {
 // disturb changes at random times what may be changed, for length. It tells from when
 // on, and until when, the recorder could not receive all of it.
 func (h *house) disturb(c *crowd, random *rand.Rand, odds lossy.Odds) (squeezed [2]time.Time) {
-	off := make([]int, len(c.all)) // the encoding that is not sent, from 1; 0: none
+	off := make([][3]bool, len(c.all)) // the encodings that are not sent; never all of them
 	end := time.Now().Add(length)
 	for time.Until(end) > 0 {
 		time.Sleep(time.Duration(50+random.IntN(150)) * time.Millisecond)
@@ -332,12 +332,10 @@ func (h *house) disturb(c *crowd, random *rand.Rand, odds lossy.Odds) (squeezed 
 			h.relay.Set(message.SFU, "rec", odds)
 		case n < 8:
 			h.wish(c.ids[i], []string{"low", "medium", "best"}[random.IntN(3)])
-		case off[i] > 0:
-			c.all[i].Enable(off[i]-1, true)
-			off[i] = 0
 		default:
-			off[i] = 1 + random.IntN(3)
-			c.all[i].Enable(off[i]-1, false)
+			k := random.IntN(3)
+			off[i][k] = !off[i][k] && (!off[i][(k+1)%3] || !off[i][(k+2)%3])
+			c.all[i].Enable(k, !off[i][k])
 		}
 	}
 	return squeezed
