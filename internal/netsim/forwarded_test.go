@@ -278,6 +278,8 @@ type budgeted struct {
 	link     netsim.LinkCount
 	duration time.Duration
 	err      error // of the recording
+	// opened is when the link was taken away.
+	opened time.Duration
 }
 
 // missing counts the pictures between the first and the last of the recording that it
@@ -321,8 +323,9 @@ func (b *budgeted) repeats() float64 {
 }
 
 // behind records somebody's picture behind a link of so many bit/s, 0 being without
-// bounds, for a while. Before that it is sent for a second, unless fresh is set.
-func behind(t *testing.T, layers []layer, bitrate int, queue, duration time.Duration, fresh bool) *budgeted {
+// bounds, for a while. Before that it is sent for some seconds, unless fresh is set. Then
+// the link has no bounds for as long as opens says, if it does.
+func behind(t *testing.T, layers []layer, bitrate int, queue, duration time.Duration, fresh bool, opens ...time.Duration) *budgeted {
 	t.Helper()
 	out := &budgeted{duration: duration}
 	dir := t.TempDir()
@@ -379,6 +382,11 @@ func behind(t *testing.T, layers []layer, bitrate int, queue, duration time.Dura
 		go func() { done <- s.Run(ctx, room) }()
 		time.Sleep(duration)
 		out.stats, out.link = u.Stats(), n.LinkCount(v.host)
+		for _, d := range opens {
+			out.opened = time.Since(began)
+			n.LimitQueue(v.host, 0, 0, queue)
+			time.Sleep(d)
+		}
 		stop()
 		out.err = <-done
 		p.mu.Lock()
@@ -448,5 +456,22 @@ func TestTooMuchIsSentBriefly(t *testing.T) {
 	t.Logf("%d kB offered, %d kB lost, %.0f %% repeats", b.link.Offered/1000, b.link.Lost/1000, 100*b.repeats())
 	if b.link.Offered > 1_600_000 || b.repeats() > 0.25 {
 		t.Errorf("%d kB for a link that takes %d, %.2f of the packets repeats", b.link.Offered/1000, 300*20/8, b.repeats())
+	}
+}
+
+// TestWhatFitsAgainIsSentAgain takes narrow links away.
+func TestWhatFitsAgainIsSentAgain(t *testing.T) {
+	for _, layers := range [][]layer{threeLayers, oneLayer} {
+		b := behind(t, layers, 300_000, 300*time.Millisecond, 20*time.Second, false, 45*time.Second)
+		width, back := layers[len(layers)-1].width, time.Duration(-1)
+		for _, p := range b.seen {
+			if p.width == width && p.at > b.opened && back < 0 {
+				back = p.at - b.opened
+			}
+		}
+		t.Logf("%d encodings: the best comes %v after the link is wide", len(layers), back)
+		if back < 0 || back > 30*time.Second || b.share(width, b.opened+back) < 0.98 {
+			t.Errorf("%d encodings: the best comes after %v, and is %.2f of the pictures after that", len(layers), back, b.share(width, b.opened+back))
+		}
 	}
 }

@@ -211,13 +211,19 @@ func (e *estimator) congest(now time.Time, through int) {
 // lost takes the share of packets, from 0 to 1, that a receiver report says were
 // lost (draft-ietf-rmcat-gcc-02 §6). A link that loses as much
 // whatever it is sent, as radio does, is not congested: only what is lost beyond
-// the least of late counts.
+// the least of late counts, and where there is transport-wide feedback no more than that
+// says.
 func (e *estimator) lost(share float64, now time.Time) {
 	const much = 0.1
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.heard && !e.began.IsZero() && now.Sub(e.began) > unheard && e.congested.IsZero() {
 		e.limit = e.max // there is no feedback but this
+	}
+	if e.heard {
+		// What was lost before it came to us is missing too, and is not lost here.
+		here, _ := e.path.loss()
+		share = min(share, here)
 	}
 	e.reported = now
 	rate, least := e.rate(now), slices.Min(e.losses[:])

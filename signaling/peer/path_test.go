@@ -171,3 +171,24 @@ func TestFeedbackIsAStrangers(t *testing.T) {
 		t.Errorf("%d packets and %d delays are remembered, and %d, %d, %d", n, len(w.p.least), len(w.p.latest), len(w.p.lost), len(w.p.got))
 	}
 }
+
+// TestWhatWasLostBeforeIsNotLostHere has receiver reports tell of gaps that came from the
+// publisher, as transport-wide feedback shows.
+func TestWhatWasLostBeforeIsNotLostHere(t *testing.T) {
+	for name, c := range map[string]struct {
+		heard       bool
+		least, most float64
+	}{"with feedback": {true, 0, 0.01}, "without": {false, 0.4, 0.5}} {
+		w := newNarrowLink(t, 0)
+		w.send(1_000_000, time.Second, 20*time.Millisecond)
+		e := newEstimator(5_000_000, 5_000_000)
+		e.path, e.heard = w.p, c.heard
+		for i := range 5 {
+			e.lost(0.5, w.now.Add(time.Duration(i)*time.Second))
+		}
+		now := w.now.Add(5 * time.Second)
+		if got := e.loss(now); got < c.least || got > c.most || (e.bitrate() < 5_000_000) == c.heard {
+			t.Errorf("%s: a loss of %.2f, and %d bit/s", name, got, e.bitrate())
+		}
+	}
+}

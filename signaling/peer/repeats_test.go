@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,10 +15,18 @@ import (
 
 // asker is an outlet whose packets are asked for again.
 type asker struct {
-	out  *outlets
-	o    *Outlet
+	out *outlets
+	o   *Outlet
+
+	mu   sync.Mutex
 	sent []uint16 // by RTX
-	at   []time.Time
+}
+
+// got gives what was sent again so far.
+func (a *asker) got() []uint16 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.sent)
 }
 
 func newAsker(limit int) *asker {
@@ -25,7 +35,9 @@ func newAsker(limit int) *asker {
 	a.out.estimate.limit = limit
 	to := rtpWriter(func(h *rtp.Header, payload []byte) (int, error) {
 		if h.SSRC == 2 {
-			a.sent, a.at = append(a.sent, uint16(payload[0])<<8|uint16(payload[1])), append(a.at, time.Now())
+			a.mu.Lock()
+			a.sent = append(a.sent, uint16(payload[0])<<8|uint16(payload[1]))
+			a.mu.Unlock()
 		}
 		return len(payload), nil
 	})
@@ -63,28 +75,31 @@ func TestRepeatsHaveTheirShare(t *testing.T) {
 			took := time.Duration(float64(count*8*size) / (limit * c.share / 100) * float64(time.Second))
 			for began := time.Now(); time.Since(began) < took/2; time.Sleep(100 * time.Millisecond) {
 				if c.narrow {
+					a.out.estimate.mu.Lock()
 					a.out.estimate.congested = time.Now()
+					a.out.estimate.mu.Unlock()
 				}
-				a.ask(numbers[len(a.sent):]...)
+				a.ask(numbers[len(a.got()):]...)
 			}
-			if n := len(a.sent); n < 40 || n > 55 {
+			if n := len(a.got()); n < 40 || n > 55 {
 				t.Errorf("%s: %d packets after half of the time", name, n)
 			}
 			if rate := float64(a.out.repeats.bitrate(time.Now())); rate < 0.7*limit*c.share/100 || rate > 1.2*limit*c.share/100 {
 				t.Errorf("%s: %.0f bit/s of repeats", name, rate)
 			}
 			time.Sleep(took)
-			for i, n := range a.sent {
-				if i > 0 && n != a.sent[i-1]+1 {
-					t.Fatalf("%s: %d comes after %d", name, n, a.sent[i-1])
+			got := a.got()
+			for i, n := range got {
+				if i > 0 && n != got[i-1]+1 {
+					t.Fatalf("%s: %d comes after %d", name, n, got[i-1])
 				}
 			}
-			if len(a.sent) != count || a.o.Stats().Retransmitted != count {
-				t.Errorf("%s: %d packets came again of %d", name, len(a.sent), count)
+			if len(a.got()) != count || a.o.Stats().Retransmitted != count {
+				t.Errorf("%s: %d packets came again of %d", name, len(a.got()), count)
 			}
 			a.ask(100)
 			time.Sleep(10 * time.Millisecond)
-			if len(a.sent) != count+1 {
+			if len(a.got()) != count+1 {
 				t.Errorf("%s: what is asked for a second later does not come", name)
 			}
 			if a.out.estimate.sequence != 2*count+1 {
@@ -108,9 +123,9 @@ func TestProbeEndsWithTheConnection(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 		a.out.close()
 		synctest.Wait()
-		sent := len(a.sent)
+		sent := len(a.got())
 		time.Sleep(10 * time.Second)
-		if len(a.sent) != sent {
+		if len(a.got()) != sent {
 			t.Error("it goes on after the end")
 		}
 	})
