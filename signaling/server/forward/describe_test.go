@@ -290,7 +290,7 @@ func (r *receiver) take(p Packet) dependency.Frame {
 func TestDescribedLayersAreLeftOut(t *testing.T) {
 	for _, shape := range shapes {
 		t.Run(shape.name, func(t *testing.T) {
-			for seed := range uint64(20) {
+			for seed := range uint64(10) {
 				testScalable(t, media.AV1, shape, seed)
 				if shape.spatial == 1 {
 					testScalable(t, media.VP8, shape, seed)
