@@ -24,9 +24,9 @@
 //
 // When the socket dies, media goes on, and we join again with back-off. A server that
 // has kept our place lets us go on (package resume): both sides say what the other has
-// missed, and nobody notices. Otherwise, or
-// when the connection fails, everything is subscribed to anew: other tracks of the
-// same participants. Those whom the server has not named again after missing have
+// missed, and nobody notices. Otherwise, or when the connection fails, everything is
+// subscribed to anew: other tracks of the same participants. Whose place somebody else
+// has taken comes back under another id. Those whom the server has not named again after missing have
 // Left. Only when Config.GiveUp has passed without a server or media does Next
 // return signaling.ErrLost.
 package sfu

@@ -502,6 +502,33 @@ func TestWhoIsNotKept(t *testing.T) {
 	eventually(t, "somebody is kept", func() bool { return v.rooms.Counts().Kept == 1 })
 }
 
+// TestWhoIsReplacedTakesAnotherName has somebody join under the recorder's id: to come
+// back under it would replace them, and so on for ever.
+func TestWhoIsReplacedTakesAnotherName(t *testing.T) {
+	t.Parallel()
+	v := newVenue(t)
+	closing(t, v)
+	witness, err := v.enter("alice", media.Opus)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := listen(t, v, "")
+	e.more(10, "alice")
+	if _, err := v.enter("rec"); err != nil {
+		t.Fatal(err)
+	}
+	e.until("alice comes by another track", func() bool { return len(e.tracks["alice"]) == 2 })
+	var joined []string
+	for len(witness.heard) > 0 {
+		if m := <-witness.heard; m.Type == message.ParticipantJoined {
+			joined = append(joined, m.ParticipantID)
+		}
+	}
+	if len(joined) != 3 || joined[1] != "rec" || !strings.HasPrefix(joined[2], "rec-") {
+		t.Errorf("%q have joined", joined)
+	}
+}
+
 // TestAServerThatSpeaksFirst says something before it answers a join.
 func TestAServerThatSpeaksFirst(t *testing.T) {
 	t.Parallel()
