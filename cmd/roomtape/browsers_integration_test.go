@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -137,12 +136,7 @@ func TestBrowsersAreRecorded(t *testing.T) {
 	bob.Eval(`roomtape.unshare()`, nil)
 	after(t, 5*time.Second)
 
-	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := record.exit(t); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, &record.stderr)
-	}
+	record.stop(t)
 	files := recordings(t, dir)
 	if len(files) != 3 {
 		t.Fatalf("files: %v", files)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -82,12 +81,7 @@ func TestWhatPeopleDoInCalls(t *testing.T) {
 				}
 				after(t, 2*time.Second)
 			}
-			if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if code := record.exit(t); code != 0 {
-				t.Fatalf("exit code %d\n%s", code, &record.stderr)
-			}
+			record.stop(t)
 			p.Close()
 			m := readManifest(t, filepath.Join(dir, "s"))
 			if len(m.Files) != 2 {

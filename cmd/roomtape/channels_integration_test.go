@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -106,12 +105,7 @@ func TestChatIsRecorded(t *testing.T) {
 		b, _ := os.ReadFile(filepath.Join(dir, "s", "messages.jsonl"))
 		return bytes.Contains(b, []byte(`"text":"last"`))
 	})
-	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := record.exit(t); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, &record.stderr)
-	}
+	record.stop(t)
 	chat, binary, next := false, false, 0
 	for _, e := range saidIn(t, filepath.Join(dir, "s")) {
 		switch {
@@ -179,12 +173,7 @@ func TestRoomControlsTheRecorder(t *testing.T) {
 		t.Errorf("stop: %+v", r)
 	}
 	after(t, time.Second)
-	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := record.exit(t); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, &record.stderr)
-	}
+	record.stop(t)
 	alice.Wait(`roomtape.recorders.length === 0`)
 
 	m := readManifest(t, filepath.Join(dir, "s"))

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -121,12 +120,7 @@ func callOverALossyNetwork(t *testing.T, b *browser.Browser, codec string, all *
 	network.Loss = 0 // what was lost last is sent again
 	relay.Set("*", "*", network)
 	after(t, time.Second)
-	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := record.exit(t); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, &record.stderr)
-	}
+	record.stop(t)
 	m := readManifest(t, filepath.Join(dir, "s"))
 	if m.State != recorder.StateComplete || len(m.Files) != 1 {
 		t.Fatalf("the manifest: %+v", m)

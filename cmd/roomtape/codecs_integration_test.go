@@ -5,7 +5,6 @@ package main
 import (
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,12 +27,7 @@ func TestBrowsersAreRecordedInEachCodec(t *testing.T) {
 			record := start(t, "record", "--out", dir, "--session", "s", "--codecs", codec, room)
 			waitFor(t, "a recording", 20*time.Second, func() bool { return len(recordings(t, dir)) > 0 })
 			after(t, 6*time.Second)
-			if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if code := record.exit(t); code != 0 {
-				t.Fatalf("exit code %d\n%s", code, &record.stderr)
-			}
+			record.stop(t)
 			files := recordings(t, dir)
 			if len(files) != 1 {
 				t.Errorf("files %q, want one", files)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -159,31 +158,9 @@ func TestFloodDoesNotDisturbARecording(t *testing.T) {
 		t.Errorf("%d messages were taken, more than %.0f", f.answered.Load(), most)
 	}
 
-	want := map[string][2]int64{}
-	for id, person := range people {
-		person.Stop()
-		video, audio := person.Sent()
-		want[id] = [2]int64{video, audio}
-		if err := person.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	waitFor(t, "the end of their files", 20*time.Second, func() bool {
-		ended := 0
-		for _, f := range readManifest(t, filepath.Join(dir, "s")).Participants {
-			if want[f.ID] != [2]int64{} && f.LeftMS != nil {
-				ended++
-			}
-		}
-		return ended == len(people)
-	})
+	want := leave(t, filepath.Join(dir, "s"), people)
 	for _, c := range []*child{p, server} {
-		if err := c.Process.Signal(os.Interrupt); err != nil {
-			t.Fatal(err)
-		}
-		if code := c.exit(t); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
+		c.stop(t)
 	}
 	recorderMB, serverMB := peak()>>20, serverPeak()>>20
 	t.Logf("at most %d MB of memory in the recorder, %d MB in the server", recorderMB, serverMB)

@@ -225,31 +225,8 @@ func TestGarbageInTheRoomHarmsNobodyElse(t *testing.T) {
 	before, _ := people["alice"].Sent()
 	waitFor(t, "a second more", 20*time.Second, func() bool { v, _ := people["alice"].Sent(); return v > before+30 })
 
-	want := map[string][2]int64{}
-	for id, person := range people {
-		person.Stop()
-		video, audio := person.Sent()
-		want[id] = [2]int64{video, audio}
-		if err := person.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	waitFor(t, "the end of their files", 20*time.Second, func() bool {
-		m := readManifest(t, filepath.Join(dir, "s"))
-		ended := 0
-		for _, f := range m.Participants {
-			if want[f.ID] != [2]int64{} && f.LeftMS != nil {
-				ended++
-			}
-		}
-		return ended == len(people)
-	})
-	if err := p.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if code := p.exit(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
+	want := leave(t, filepath.Join(dir, "s"), people)
+	p.stop(t)
 	if n := peak(); n > maxPeak {
 		t.Errorf("it took %d MB of memory", n>>20)
 	}
@@ -410,4 +387,29 @@ func portsOf(t *testing.T, pid int) []int {
 		_ = f.Close()
 	}
 	return ports
+}
+
+// leave has people leave, waits until their files have ended, and tells how many
+// pictures and packets of sound each of them has sent.
+func leave(t *testing.T, session string, people map[string]*synthetic.Peer) map[string][2]int64 {
+	t.Helper()
+	sent := map[string][2]int64{}
+	for id, person := range people {
+		person.Stop()
+		video, audio := person.Sent()
+		sent[id] = [2]int64{video, audio}
+		if err := person.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	waitFor(t, "the end of their files", 20*time.Second, func() bool {
+		ended := 0
+		for _, f := range readManifest(t, session).Participants {
+			if sent[f.ID] != [2]int64{} && f.LeftMS != nil {
+				ended++
+			}
+		}
+		return ended == len(people)
+	})
+	return sent
 }

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -70,12 +69,7 @@ func TestBrowsersSendLayers(t *testing.T) {
 			after(t, 6*time.Second)
 			var layers []string
 			p.Eval(`layers`, &layers)
-			if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if code := record.exit(t); code != 0 {
-				t.Fatalf("exit code %d\n%s", code, &record.stderr)
-			}
+			record.stop(t)
 			p.Close()
 			if !slices.Contains(layers, "set") {
 				t.Skipf("this browser sends no %s as %s: %q", c.codec, c.mode, layers)

@@ -133,12 +133,7 @@ func TestNamesOfAllKinds(t *testing.T) {
 	// What was sent is there when all of it has had time to arrive.
 	stopped := time.Now()
 	waitFor(t, "what is on its way", 5*time.Second, func() bool { return time.Since(stopped) > 500*time.Millisecond })
-	if err := p.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if code := p.exit(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
+	p.stop(t)
 	if n := peak(); n > maxPeak {
 		t.Errorf("it took %d MB of memory", n>>20)
 	}

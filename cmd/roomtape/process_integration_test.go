@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,6 +67,17 @@ func (p *child) exit(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return p.ProcessState.ExitCode()
+}
+
+// stop ends the process as a service manager does, which must succeed.
+func (p *child) stop(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.exit(t); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, &p.stderr)
+	}
 }
 
 // openRoom starts a room server and gives a room's URL.

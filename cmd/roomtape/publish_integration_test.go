@@ -117,12 +117,7 @@ func TestPublishedScreenIsSeenAndRecorded(t *testing.T) {
 				}
 			}
 			for _, c := range []*child{published, record} {
-				if err := c.Process.Signal(syscall.SIGTERM); err != nil {
-					t.Fatal(err)
-				}
-				if code := c.exit(t); code != 0 {
-					t.Errorf("exit code %d\n%s", code, &c.stderr)
-				}
+				c.stop(t)
 			}
 			checkSeen(t, seen)
 			var result outcome

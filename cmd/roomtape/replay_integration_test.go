@@ -33,12 +33,7 @@ func TestBrowsersReplay(t *testing.T) {
 	waitFor(t, "alice's second file", 20*time.Second, func() bool { return len(recordings(t, dir)) == 3 })
 	bob.Eval(`roomtape.shareTestPicture({width: 1024, height: 576, fps: 15})`, nil)
 	after(t, 4*time.Second)
-	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := record.exit(t); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, &record.stderr)
-	}
+	record.stop(t)
 	m := readManifest(t, filepath.Join(dir, "s"))
 	if m.Dump != "dump.pcapng" || m.DumpError != "" {
 		t.Errorf("the manifest says of the dump: %q, %q", m.Dump, m.DumpError)

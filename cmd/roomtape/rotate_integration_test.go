@@ -9,14 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/roomtape/roomtape/internal/browser"
 	"github.com/roomtape/roomtape/media"
 	"github.com/roomtape/roomtape/recorder"
-	"github.com/roomtape/roomtape/signaling/synthetic"
 )
 
 // replayed again, a dump gives its files.
@@ -82,23 +80,7 @@ func TestRotation(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, dir := openRoom(t), t.TempDir()
-			clip, err := readClip("alice")
-			if err != nil {
-				t.Fatal(err)
-			}
-			films := map[string]*film{"vp8": {codec: media.VP8, first: -1}, "vp9": {codec: media.VP9, first: -1}}
-			people := map[string]*synthetic.Peer{}
-			for id, f := range films {
-				c := synthetic.NewClip(f.codec, 640, 360, clip.FrameDuration, clip.Video, clip.Audio)
-				p, err := synthetic.Join(t.Context(), synthetic.Config{
-					URL: url, Room: "test", PeerID: id, Clip: c, Reserved: true, Loopback: true, Picture: f.picture,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = p.Close() })
-				people[id] = p
-			}
+			_, films, people := enterFilms(t, url)
 			hook := filepath.Join(dir, "final")
 			p := start(t, append([]string{
 				"record", "--json", "--out", dir, "--session", "s", "--until-empty", "200ms", "--dump-rtp",
@@ -195,12 +177,7 @@ func TestBrowserIsRotated(t *testing.T) {
 			after(t, 5*time.Second)
 			alice.Eval(`roomtape.shareTestPicture({width: 1024, height: 576, fps: 15})`, nil)
 			after(t, 5*time.Second)
-			if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if code := record.exit(t); code != 0 {
-				t.Fatalf("exit code %d\n%s", code, &record.stderr)
-			}
+			record.stop(t)
 			session := filepath.Join(dir, "s")
 			m := readManifest(t, session)
 			one := replayDump(t, filepath.Join(session, "dump.pcapng"), filepath.Join(dir, "one"), flags[1]...)

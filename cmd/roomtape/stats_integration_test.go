@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -87,12 +86,7 @@ func TestStatisticsAreThoseOfThePage(t *testing.T) {
 	})
 	var samples struct{ Video, Audio []sample }
 	alice.Eval(`window.samples`, &samples)
-	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := record.exit(t); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, &record.stderr)
-	}
+	record.stop(t)
 	session := filepath.Join(dir, "s")
 	zero := float64(readManifest(t, session).StartedAt.UnixMicro()) / 1000
 	lines := readStats(t, session)

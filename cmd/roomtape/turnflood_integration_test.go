@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -126,30 +125,8 @@ func TestAllocationFloodDoesNotDisturbARecording(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 
-	want := map[string][2]int64{}
-	for id, person := range people {
-		person.Stop()
-		video, audio := person.Sent()
-		want[id] = [2]int64{video, audio}
-		if err := person.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	waitFor(t, "the end of their files", 20*time.Second, func() bool {
-		ended := 0
-		for _, f := range readManifest(t, filepath.Join(dir, "s")).Participants {
-			if f.LeftMS != nil {
-				ended++
-			}
-		}
-		return ended == len(people)
-	})
-	if err := p.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if code := p.exit(t); code != 0 {
-		t.Errorf("exit code %d\n%s", code, &p.stderr)
-	}
+	want := leave(t, filepath.Join(dir, "s"), people)
+	p.stop(t)
 	for id, n := range want {
 		frames := frames(t, filepath.Join(dir, "s", id+".webm"))
 		t.Logf("%s: %d pictures and %d packets of sound sent, %v recorded", id, n[0], n[1], frames)

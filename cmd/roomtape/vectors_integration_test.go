@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -169,12 +168,7 @@ func TestConformanceVectorsSurviveALossyNetwork(t *testing.T) {
 		there := func(p recorder.ParticipantEntry) bool { return p.LeftMS == nil }
 		return len(m.Participants) == len(all) && !slices.ContainsFunc(m.Participants, there)
 	})
-	if err := record.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := record.exit(t); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, &record.stderr)
-	}
+	record.stop(t)
 	if c := relay.Counts("*", "recorder"); float64(c.MediaLost) < 0.03*float64(c.Media) || c.Media < 3000 {
 		t.Errorf("the network should lose a twentieth: %v", c)
 	} else {

@@ -63,6 +63,30 @@ func blocks(t *testing.T, file string) (map[media.Kind][][]byte, []webm.Fault) {
 	}
 }
 
+// enterFilms lets two people into the room who send a keyframe only when they are
+// asked for one, one of them VP8 and the other VP9, with the sound of a clip.
+func enterFilms(t *testing.T, url string) (*synthetic.Clip, map[string]*film, map[string]*synthetic.Peer) {
+	t.Helper()
+	clip, err := readClip("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	films := map[string]*film{"vp8": {codec: media.VP8, first: -1}, "vp9": {codec: media.VP9, first: -1}}
+	people := map[string]*synthetic.Peer{}
+	for id, f := range films {
+		c := synthetic.NewClip(f.codec, 640, 360, clip.FrameDuration, clip.Video, clip.Audio)
+		p, err := synthetic.Join(t.Context(), synthetic.Config{
+			URL: url, Room: "test", PeerID: id, Clip: c, Reserved: true, Loopback: true, Picture: f.picture,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Close() })
+		people[id] = p
+	}
+	return clip, films, people
+}
+
 // TestNothingIsMissing records people who send a keyframe only when they are
 // asked, and who leave at once after their last frame. From the first keyframe
 // and the first Opus packet on, everything must be in the files, byte for byte,
@@ -72,23 +96,7 @@ func TestNothingIsMissing(t *testing.T) {
 		t.Run(fmt.Sprint(run), func(t *testing.T) {
 			t.Parallel()
 			url, dir := openRoom(t), t.TempDir()
-			clip, err := readClip("alice")
-			if err != nil {
-				t.Fatal(err)
-			}
-			films := map[string]*film{"vp8": {codec: media.VP8, first: -1}, "vp9": {codec: media.VP9, first: -1}}
-			people := map[string]*synthetic.Peer{}
-			for id, f := range films {
-				c := synthetic.NewClip(f.codec, 640, 360, clip.FrameDuration, clip.Video, clip.Audio)
-				p, err := synthetic.Join(t.Context(), synthetic.Config{
-					URL: url, Room: "test", PeerID: id, Clip: c, Reserved: true, Loopback: true, Picture: f.picture,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = p.Close() })
-				people[id] = p
-			}
+			clip, films, people := enterFilms(t, url)
 			p := start(t, "record", "--out", dir, "--session", "s", "--until-empty", "200ms", url)
 			appeared := map[string]time.Time{}
 			waitFor(t, "the first keyframes in the files", 20*time.Second, func() bool {

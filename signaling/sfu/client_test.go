@@ -306,6 +306,22 @@ func newVenue(t *testing.T, log ...*slog.Logger) *venue {
 	return newVenueOf(t, server.Config{}, log...)
 }
 
+// openVenue is newVenue for the length of the test.
+func openVenue(t *testing.T, log ...*slog.Logger) *venue {
+	v := newVenue(t, log...)
+	closing(t, v)
+	return v
+}
+
+// closing closes a venue at the end of the test.
+func closing(t *testing.T, v *venue) {
+	t.Cleanup(func() {
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // newVenueOf makes a venue whose server has this configuration, but for limits.
 func newVenueOf(t *testing.T, cfg server.Config, log ...*slog.Logger) *venue {
 	u, err := unit.New(append(log, nil)[0])

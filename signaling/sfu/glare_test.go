@@ -50,19 +50,10 @@ func subscribed(t *testing.T, v *venue) *client {
 	return bob
 }
 
-func closing(t *testing.T, v *venue) {
-	t.Cleanup(func() {
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // TestTheFirstOfferIsTheClients has a client subscribe before it offers. An offer
 // of the server's that crosses its first one would be taken for an error by most.
 func TestTheFirstOfferIsTheClients(t *testing.T) {
-	v := newVenue(t)
-	closing(t, v)
+	v := openVenue(t)
 	bob := subscribed(t, v)
 	started := time.Now()
 	if err := bob.write(message.Message{Type: message.SubscribeTrack, PublisherID: "alice", TrackID: "none"}); err != nil {
@@ -89,8 +80,7 @@ func TestTheFirstOfferIsTheClients(t *testing.T) {
 // TestOffersCross has the first offers of both cross: the client takes its own
 // back and makes it again, and its role in DTLS stays what it is by then.
 func TestOffersCross(t *testing.T) {
-	v := newVenue(t)
-	closing(t, v)
+	v := openVenue(t)
 	bob := subscribed(t, v)
 	theirs := bob.hear(t, message.Offer) // since the client makes none
 	describe := func(typ message.Type, sdp string) {

@@ -4,7 +4,6 @@ package sfu
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -42,25 +41,8 @@ func TestPoorSubscriberIsSentLess(t *testing.T) {
 	t.Parallel()
 	const publishers = 3
 	log := &lines{}
-	v := newVenue(t, slog.New(slog.NewTextHandler(log, nil)))
-	t.Cleanup(func() {
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	for i := range publishers {
-		c, err := prepare(v.url, fmt.Sprint("p", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		v.clients[c.id] = c
-		if _, err := simulcast(c); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.begin("camera", "video"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	v := openVenue(t, slog.New(slog.NewTextHandler(log, nil)))
+	v.simulcast(publishers)
 	// One that says nothing by itself of what it receives.
 	silent := webrtc.NewAPI(webrtc.WithSettingEngine(clientSettings()), webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
 	bob, err := prepareWith(silent, v.url, "bob")

@@ -71,6 +71,25 @@ func simulcast(c *client) (*simulcaster, error) {
 	return s, nil
 }
 
+// simulcast brings n publishers into the room, p0 and so on, who send three encodings
+// of a camera.
+func (v *venue) simulcast(n int) {
+	v.t.Helper()
+	for i := range n {
+		c, err := prepare(v.url, fmt.Sprint("p", i))
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		v.clients[c.id] = c
+		if _, err := simulcast(c); err != nil {
+			v.t.Fatal(err)
+		}
+		if err := c.begin("camera", "video"); err != nil {
+			v.t.Fatal(err)
+		}
+	}
+}
+
 func (s *simulcaster) play(ctx context.Context, pc *webrtc.PeerConnection, sender *webrtc.RTPSender) {
 	tick := time.NewTicker(40 * time.Millisecond)
 	defer tick.Stop()
@@ -134,30 +153,13 @@ func (s *simulcaster) play(ctx context.Context, pc *webrtc.PeerConnection, sende
 // has what it refers to.
 func TestSwitchesAreDecodable(t *testing.T) {
 	const publishers, switches = 10, 8
-	v := newVenue(t)
-	t.Cleanup(func() {
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	v := openVenue(t)
 	r, err := v.dial(t.Context(), mesh.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	for i := range publishers {
-		c, err := prepare(v.url, fmt.Sprint("p", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		v.clients[c.id] = c
-		if _, err := simulcast(c); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.begin("camera", "video"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	v.simulcast(publishers)
 	checks := map[*signaling.Track]*frames{}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
@@ -267,12 +269,7 @@ func (f *frames) see(p *media.Packet) {
 
 // TestMessagesAreRelayed sends to one, to all, and into a room from another one.
 func TestMessagesAreRelayed(t *testing.T) {
-	v := newVenue(t)
-	t.Cleanup(func() {
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	v := openVenue(t)
 	r, err := v.dial(t.Context(), mesh.Config{Messages: true})
 	if err != nil {
 		t.Fatal(err)
