@@ -53,6 +53,7 @@ func subscribed(t *testing.T, v *venue) *client {
 // TestTheFirstOfferIsTheClients has a client subscribe before it offers. An offer
 // of the server's that crosses its first one would be taken for an error by most.
 func TestTheFirstOfferIsTheClients(t *testing.T) {
+	t.Parallel()
 	v := openVenue(t)
 	bob := subscribed(t, v)
 	started := time.Now()
@@ -80,6 +81,7 @@ func TestTheFirstOfferIsTheClients(t *testing.T) {
 // TestOffersCross has the first offers of both cross: the client takes its own
 // back and makes it again, and its role in DTLS stays what it is by then.
 func TestOffersCross(t *testing.T) {
+	t.Parallel()
 	v := openVenue(t)
 	bob := subscribed(t, v)
 	theirs := bob.hear(t, message.Offer) // since the client makes none

@@ -19,6 +19,7 @@ import (
 // TestForwardedRoomsAreOutOfReach has somebody of one room try to read, write, kick,
 // learn of and relay into another one that is forwarded, with and without tokens.
 func TestForwardedRoomsAreOutOfReach(t *testing.T) {
+	t.Parallel()
 	for _, tokens := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tokens %v", tokens), func(t *testing.T) { outOfReach(t, tokens) })
 	}

@@ -65,6 +65,7 @@ func (c *client) wantSpeakers(t *testing.T, want ...string) {
 // TestSpeakersAreNamed has somebody be loud, then quiet: the room is told, no other
 // room is, and subscribers get the levels.
 func TestSpeakersAreNamed(t *testing.T) {
+	t.Parallel()
 	v := newVenue(t)
 	closing(t, v)
 	alice, bob := hearing(t, v, "alice"), hearing(t, v, "bob")

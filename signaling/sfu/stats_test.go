@@ -25,6 +25,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // TestStatsOfForwardedTracks has a subscriber ask for packets and keyframes, and
 // say what it has lost.
 func TestStatsOfForwardedTracks(t *testing.T) {
+	t.Parallel()
 	v := openVenue(t)
 	alice, err := prepare(v.url, "alice")
 	if err != nil {
