@@ -3,7 +3,7 @@
 // not, so each side counts what has come, keeps what it has sent last, and sends
 // again what the other one lacks. So everything comes once, and in order.
 //
-// It does nothing by itself: see PROTOCOL, resuming.
+// What is said is in docs/SFU.md.
 package resume
 
 import "time"
