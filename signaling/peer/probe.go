@@ -13,7 +13,7 @@ const (
 	padding = 255
 	// probeFirst is by how much more than is known to get through the first probe
 	// tries, and probeMore those after one that got through.
-	probeFirst, probeMore = 2, 3
+	probeFirst, probeMore = 10, 3
 	// probeThrough is at how much of its rate a probe must arrive, in per cent.
 	probeThrough = 85
 	// probeAfter is how long after a congestion a probe is made.
