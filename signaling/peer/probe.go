@@ -129,3 +129,49 @@ func (e *estimator) abandon(now time.Time) {
 		e.later(now)
 	}
 }
+
+// probe sends padding by a track that has a source for what is sent again, and tells
+// whether there is one.
+func (out *outlets) probe(packets int) bool {
+	var by *Outlet
+	out.mu.Lock()
+	for _, o := range out.all {
+		o.mu.Lock()
+		if o.rtx != 0 && o.packets > 0 {
+			by = o
+		}
+		o.mu.Unlock()
+	}
+	out.mu.Unlock()
+	if by == nil {
+		return false
+	}
+	go func() {
+		defer out.estimate.probed()
+		t := time.NewTimer(0)
+		defer t.Stop()
+		for began, n := time.Now(), 0; n < packets; {
+			select {
+			case <-out.repeats.stop:
+				return
+			case <-t.C:
+			}
+			// The last one goes at the end of probeFor.
+			for due := 1 + int(time.Since(began)*time.Duration(packets-1)/probeFor); n < min(due, packets); n++ {
+				by.pad()
+			}
+			t.Reset(max(time.Until(began.Add(probeFor*time.Duration(n)/time.Duration(max(packets-1, 1)))), probeStep))
+		}
+	}()
+	return true
+}
+
+// pad sends a packet that has nothing but padding.
+func (o *Outlet) pad() {
+	o.mu.Lock()
+	h := o.padding()
+	o.mu.Unlock()
+	if h.SSRC != 0 {
+		_ = o.conn.outlets.Load().estimate.write(&h, pad[:])
+	}
+}
